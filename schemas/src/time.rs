@@ -1,0 +1,126 @@
+//! The time rule: when an observation could have been used, and which of two observations wins.
+//!
+//! Every tier calls these functions; nothing else in the workspace compares event, created or knowledge times to decide
+//! what a reader may see. All times are UTC microseconds since 1970-01-01, as in Delta Lake.
+
+use std::cmp::Ordering;
+
+/// A point in time: UTC microseconds since 1970-01-01T00:00:00Z.
+pub type Micros = i64;
+
+/// Where a row stands in a table's history. Compared in field order; the later address wins a tie of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// Delta version that added the row.
+    pub version: i64,
+    /// Position of the row's file among the files that version added.
+    pub file: u32,
+    /// Zero-based row number in the file.
+    pub row: u64,
+}
+
+/// When a view's observations count as known (semantics: `k(o)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Availability {
+    /// `max(event, created)`; an observation without a created time is never known.
+    Created,
+    /// The event time itself.
+    #[default]
+    Event,
+    /// The event time plus a fixed delay in microseconds, never negative.
+    Delay(Micros),
+    /// `max(event, time of the Delta commit that added the row)`.
+    Commit,
+}
+
+/// Whether an observation at exactly the asked time is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UpperBound {
+    /// `event <= t`.
+    #[default]
+    Inclusive,
+    /// `event < t`.
+    Exclusive,
+}
+
+/// The knowledge time of an observation, or `None` when it was never known (no created or commit time where one is needed).
+///
+/// ```
+/// use tidegate_schemas::time::{Availability, knowledge_time};
+/// assert_eq!(knowledge_time(Availability::Created, 10, Some(7), None), Some(10));
+/// assert_eq!(knowledge_time(Availability::Delay(5), 10, None, None), Some(15));
+/// assert_eq!(knowledge_time(Availability::Created, 10, None, None), None);
+/// ```
+#[inline]
+#[must_use]
+pub fn knowledge_time(
+    availability: Availability,
+    event: Micros,
+    created: Option<Micros>,
+    committed: Option<Micros>,
+) -> Option<Micros> {
+    match availability {
+        Availability::Event => Some(event),
+        Availability::Created => created.map(|created| event.max(created)),
+        Availability::Delay(delay) => Some(event.saturating_add(delay)),
+        Availability::Commit => committed.map(|committed| event.max(committed)),
+    }
+}
+
+/// Whether an observation may be used by a reader standing at `at`, who knows what was known at `min(at, as_of)`.
+#[inline]
+#[must_use]
+pub fn visible(event: Micros, known: Option<Micros>, at: Micros, as_of: Option<Micros>, upper: UpperBound) -> bool {
+    let in_bounds = match upper {
+        UpperBound::Inclusive => event <= at,
+        UpperBound::Exclusive => event < at,
+    };
+    let horizon = as_of.map_or(at, |cut| cut.min(at));
+    in_bounds && known.is_some_and(|known| known <= horizon)
+}
+
+/// The order by which one observation supersedes another: event time, then created time (a missing one lowest), then address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rank {
+    /// Event time.
+    pub event: Micros,
+    /// Created time, where the source has one.
+    pub created: Option<Micros>,
+    /// Where the row stands in its table.
+    pub address: Address,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.event, self.created, self.address).cmp(&(other.event, other.created, other.address))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Whether `p` supersedes `q`: `(p.e, p.c, p.a) > (q.e, q.c, q.a)`.
+#[inline]
+#[must_use]
+pub fn supersedes(p: &Rank, q: &Rank) -> bool {
+    p > q
+}
+
+/// Whether a winner with this event time is too old for a reader at `at`. Both bounds of the window are inclusive.
+#[inline]
+#[must_use]
+pub fn expired(event: Micros, at: Micros, ttl: Option<Micros>) -> bool {
+    ttl.is_some_and(|ttl| event < at.saturating_sub(ttl))
+}
+
+/// Whether an incoming observation replaces the one stored online: it supersedes it, or has the same times.
+///
+/// Equal times let a correction land and make a replay a no-op; an older backfill is never accepted.
+#[inline]
+#[must_use]
+pub fn replaces(incoming: (Micros, Option<Micros>), stored: (Micros, Option<Micros>)) -> bool {
+    incoming >= stored
+}
