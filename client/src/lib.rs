@@ -1,1 +1,32 @@
-//! placeholder
+//! The Rust client of a Tidegate server.
+//!
+//! [`Client::connect`] opens one HTTP/2 connection that every call shares; a client clones cheaply. Definitions are in
+//! [`registry`], rows going in and training sets coming out in [`flight`], lookups in [`online`], the way between the tiers in
+//! [`materialize`], queries in [`sql`]. Rows travel as Arrow batches, results as [`Batches`]: a schema and a stream.
+//!
+//! Every call fails with [`Error`], whose [`Error::kind`] says what to do about it. Nothing here retries, reads the clock, or
+//! keeps state beyond the connection.
+//!
+//! ```no_run
+//! # async fn run() -> tidegate_client::Result<()> {
+//! use tidegate_client::{Client, ClientOptions};
+//! let client = Client::connect(ClientOptions::new("http://127.0.0.1:7407").with_project("flights")).await?;
+//! let rows = client.sql("SELECT count(*) FROM sources.weather_reports", None).await?.collect().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod batches;
+mod connect;
+mod error;
+mod exchange;
+pub mod flight;
+pub mod materialize;
+pub mod online;
+pub mod registry;
+pub mod sql;
+
+pub use batches::{BatchStream, Batches};
+pub use connect::{Client, ClientOptions, DEFAULT_ADDRESS};
+pub use error::{Cause, Error, Result};
+pub use tidegate_schemas::catalog::Selection;

@@ -66,7 +66,7 @@ pub struct Resolved {
 }
 
 /// What a reader asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Selection {
     /// A feature service by name.
     Service(String),
@@ -172,9 +172,10 @@ impl Catalog {
     pub fn resolve(&self, selection: &Selection, full_names: bool) -> Result<Resolved, ResolveError> {
         let (uses, full_names) = match selection {
             Selection::Service(name) => {
-                let service = self.services.get(name).ok_or_else(|| {
-                    self.unknown("feature service", name, self.services.keys().map(String::as_str))
-                })?;
+                let service = self
+                    .services
+                    .get(name)
+                    .ok_or_else(|| self.unknown("feature service", name, self.services.keys().map(String::as_str)))?;
                 (self.service_uses(service), full_names || service.full_names)
             }
             Selection::Features(references) => (self.reference_uses(references)?, full_names),
@@ -188,7 +189,7 @@ impl Catalog {
     }
 
     /// A service's uses with those of the services it includes, each service once.
-    fn service_uses(&self, service: &FeatureService) -> Vec<ViewUse> {
+    pub(crate) fn service_uses(&self, service: &FeatureService) -> Vec<ViewUse> {
         fn walk(catalog: &Catalog, service: &FeatureService, seen: &mut BTreeSet<String>, out: &mut Vec<ViewUse>) {
             if !seen.insert(service.name.clone()) {
                 return;
@@ -225,7 +226,7 @@ impl Catalog {
         Ok(uses)
     }
 
-    fn resolve_use(&self, used: &ViewUse, full_names: bool) -> Result<ResolvedView, ResolveError> {
+    pub(crate) fn resolve_use(&self, used: &ViewUse, full_names: bool) -> Result<ResolvedView, ResolveError> {
         let unknown_view = || self.unknown("feature view", &used.view, self.views.keys().map(String::as_str));
         let view = self.views.get(&used.view).ok_or_else(unknown_view)?;
         let source = self

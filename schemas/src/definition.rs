@@ -4,9 +4,88 @@
 //! persisted form is the definition file, version 1.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use crate::time::{Availability, Micros, UpperBound};
 use crate::types::DataType;
+
+/// The kinds of definition, in the order in which one may depend on the ones before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Entity`].
+    Entity,
+    /// [`Source`].
+    Source,
+    /// [`FeatureView`].
+    FeatureView,
+    /// [`FeatureService`].
+    FeatureService,
+}
+
+impl Kind {
+    /// All kinds, in order.
+    pub const ALL: [Self; 4] = [Self::Entity, Self::Source, Self::FeatureView, Self::FeatureService];
+
+    /// The name on the wire and in references such as `feature_view/weather`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Entity => "entity",
+            Self::Source => "source",
+            Self::FeatureView => "feature_view",
+            Self::FeatureService => "feature_service",
+        }
+    }
+
+    /// The name in sentences.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Entity => "entity",
+            Self::Source => "source",
+            Self::FeatureView => "feature view",
+            Self::FeatureService => "feature service",
+        }
+    }
+
+    /// The section of a definition file that holds them.
+    #[must_use]
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Entity => "entities",
+            Self::Source => "sources",
+            Self::FeatureView => "feature_views",
+            Self::FeatureService => "feature_services",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no kind of definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kind of definition; the kinds are entity, source, feature_view and feature_service")]
+pub struct UnknownKind(pub String);
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    /// Reads a kind's name, its section's name, or the short forms `view` and `service`.
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        let short = match text {
+            "view" | "views" => Some(Self::FeatureView),
+            "service" | "services" => Some(Self::FeatureService),
+            _ => None,
+        };
+        let named = || Self::ALL.into_iter().find(|kind| kind.as_str() == text || kind.section() == text);
+        short.or_else(named).ok_or_else(|| UnknownKind(text.to_owned()))
+    }
+}
 
 /// What people write about a definition; no behaviour depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,7 +155,11 @@ pub struct Feature {
     pub column: String,
     /// Its type.
     pub data_type: DataType,
-    /// What a lookup answers in place of a missing, null or expired value.
+    /// What a lookup answers in place of a missing, null or expired value, of the feature's type.
+    ///
+    /// A JSON boolean, integer or number for those types; text for `string`; `2024-03-01T00:00:00Z` for `timestamp`;
+    /// `2024-03-01` for `date`; decimal digits as text for `decimal`; base64 for `bytes`; JSON text for `json`; arrays for
+    /// lists and vectors; objects for maps and structs. [`crate::file`] checks it and brings it to this form.
     pub default: Option<serde_json::Value>,
     /// One sentence on what it is.
     pub description: Option<String>,
@@ -97,7 +180,7 @@ pub struct FeatureView {
     pub features: Vec<Feature>,
     /// Point-in-time reads give null for observations older than this; `None` is unbounded.
     pub ttl: Option<Micros>,
-    /// The same for lookups; defaults to `ttl`.
+    /// The same for lookups; where the file says nothing it is filled in with `ttl`.
     pub serve_ttl: Option<Micros>,
     /// When observations count as known.
     pub availability: Availability,

@@ -5,6 +5,10 @@
 
 pub mod catalog;
 pub mod definition;
+pub mod duration;
 pub mod error;
+pub mod file;
+pub mod plan;
+pub mod problem;
 pub mod time;
 pub mod types;

@@ -124,3 +124,65 @@ pub fn expired(event: Micros, at: Micros, ttl: Option<Micros>) -> bool {
 pub fn replaces(incoming: (Micros, Option<Micros>), stored: (Micros, Option<Micros>)) -> bool {
     incoming >= stored
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_no_earlier_than_it_happened() {
+        let check = |availability, created, committed, expect| {
+            assert_eq!(knowledge_time(availability, 100, created, committed), expect, "{availability:?}");
+        };
+        check(Availability::Event, Some(500), Some(900), Some(100));
+        check(Availability::Created, Some(500), Some(900), Some(500));
+        check(Availability::Created, Some(50), None, Some(100));
+        check(Availability::Created, None, Some(900), None);
+        check(Availability::Delay(7), None, None, Some(107));
+        check(Availability::Delay(Micros::MAX), None, None, Some(Micros::MAX));
+        check(Availability::Commit, None, Some(900), Some(900));
+        check(Availability::Commit, Some(500), Some(20), Some(100));
+        check(Availability::Commit, Some(500), None, None);
+    }
+
+    #[test]
+    fn both_bounds_include_their_end() {
+        let at = |event, upper| visible(event, Some(event), 100, None, upper);
+        assert!(at(100, UpperBound::Inclusive) && at(99, UpperBound::Inclusive) && !at(101, UpperBound::Inclusive));
+        assert!(!at(100, UpperBound::Exclusive) && at(99, UpperBound::Exclusive));
+        assert!(!expired(40, 100, Some(60)) && expired(39, 100, Some(60)) && !expired(Micros::MIN, 100, None));
+        assert!(!expired(Micros::MIN, Micros::MIN + 1, Some(5)), "a window that reaches below the range holds all");
+    }
+
+    #[test]
+    fn a_knowledge_cut_hides_what_came_later_and_never_shows_more() {
+        let see = |known, as_of| visible(10, known, 100, as_of, UpperBound::Inclusive);
+        assert!(see(Some(100), None) && !see(Some(101), None) && !see(None, None));
+        assert!(see(Some(50), Some(50)) && !see(Some(51), Some(50)));
+        assert!(!see(Some(101), Some(1_000)), "a cut after the row's own time changes nothing");
+    }
+
+    #[test]
+    fn event_then_created_then_address_decide() {
+        let rank = |event, created, version, row| Rank { event, created, address: Address { version, file: 0, row } };
+        let ascending = [
+            rank(1, Some(9), 9, 9),
+            rank(2, None, 5, 0),
+            rank(2, None, 5, 1),
+            rank(2, Some(-3), 0, 0),
+            rank(2, Some(4), 1, 7),
+            rank(2, Some(4), 2, 0),
+        ];
+        for pair in ascending.windows(2) {
+            assert!(supersedes(&pair[1], &pair[0]) && !supersedes(&pair[0], &pair[1]), "{pair:?}");
+        }
+        assert!(!supersedes(&ascending[0], &ascending[0]));
+    }
+
+    #[test]
+    fn online_a_correction_lands_and_a_backfill_does_not() {
+        assert!(replaces((5, None), (5, None)), "the same times: a replay or a correction");
+        assert!(replaces((5, Some(1)), (5, None)) && !replaces((5, None), (5, Some(1))));
+        assert!(replaces((6, None), (5, Some(9))) && !replaces((4, Some(9)), (5, None)));
+    }
+}

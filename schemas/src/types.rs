@@ -165,11 +165,18 @@ impl FromStr for DataType {
     type Err = UnknownType;
 
     fn from_str(text: &str) -> Result<Self, UnknownType> {
-        parse(text.trim()).ok_or_else(|| UnknownType(text.to_owned()))
+        parse(text.trim(), DEPTH_MAX).ok_or_else(|| UnknownType(text.to_owned()))
     }
 }
 
-fn parse(text: &str) -> Option<DataType> {
+/// Types inside one another, as in `list<struct<a:list<int64>>>`.
+const DEPTH_MAX: usize = 8;
+
+/// Fields of a struct.
+const FIELDS_MAX: usize = 1_000;
+
+/// Reads a type with at most `depth` more types inside it.
+fn parse(text: &str, depth: usize) -> Option<DataType> {
     let simple = match text {
         "bool" => DataType::Bool,
         "int32" => DataType::Int32,
@@ -181,12 +188,12 @@ fn parse(text: &str) -> Option<DataType> {
         "timestamp" => DataType::Timestamp,
         "date" => DataType::Date,
         "json" => DataType::Json,
-        _ => return parse_compound(text),
+        _ => return parse_compound(text, depth.checked_sub(1)?),
     };
     Some(simple)
 }
 
-fn parse_compound(text: &str) -> Option<DataType> {
+fn parse_compound(text: &str, depth: usize) -> Option<DataType> {
     if let Some(inner) = between(text, "decimal(", ")") {
         let (precision, scale) = inner.split_once(',')?;
         let (precision, scale): (u8, i8) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
@@ -194,7 +201,7 @@ fn parse_compound(text: &str) -> Option<DataType> {
         return valid.then_some(DataType::Decimal(precision, scale));
     }
     if let Some(inner) = between(text, "list<", ">") {
-        return Some(DataType::List(Box::new(parse(inner.trim())?)));
+        return Some(DataType::List(Box::new(parse(inner.trim(), depth)?)));
     }
     if let Some(inner) = between(text, "vector<", ">") {
         let (item, length) = inner.split_once(',')?;
@@ -203,15 +210,18 @@ fn parse_compound(text: &str) -> Option<DataType> {
     }
     if let Some(inner) = between(text, "map<", ">") {
         let (key, value) = inner.split_once(',')?;
-        return (key.trim() == "string").then_some(DataType::Map(Box::new(parse(value.trim())?)));
+        return (key.trim() == "string").then_some(DataType::Map(Box::new(parse(value.trim(), depth)?)));
     }
-    let fields = split_top_level(between(text, "struct<", ">")?)
-        .into_iter()
-        .map(|field| {
-            let (name, of) = field.split_once(':')?;
-            Some((name.trim().to_owned(), parse(of.trim())?))
-        })
-        .collect::<Option<Vec<_>>>()?;
+    let mut fields: Vec<(String, DataType)> = Vec::new();
+    for field in split_top_level(between(text, "struct<", ">")?) {
+        let (name, of) = field.split_once(':')?;
+        let (name, of) = (name.trim(), parse(of.trim(), depth)?);
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if !plain || fields.len() == FIELDS_MAX || fields.iter().any(|(other, _)| other == name) {
+            return None;
+        }
+        fields.push((name.to_owned(), of));
+    }
     (!fields.is_empty()).then_some(DataType::Struct(fields))
 }
 
@@ -235,4 +245,90 @@ fn split_top_level(text: &str) -> Vec<&str> {
     }
     parts.push(&text[start..]);
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_reads_back_as_itself() {
+        for text in [
+            "bool",
+            "int32",
+            "int64",
+            "float32",
+            "float64",
+            "string",
+            "bytes",
+            "timestamp",
+            "date",
+            "json",
+            "decimal(38,0)",
+            "decimal(10,10)",
+            "list<int64>",
+            "list<list<string>>",
+            "vector<float32,128>",
+            "map<string,list<float64>>",
+            "struct<a:int64,b:struct<c:decimal(5,2),d:map<string,bool>>>",
+        ] {
+            let read: DataType = text.parse().expect(text);
+            assert_eq!(read.to_string(), text);
+        }
+        let spaced: DataType = " struct< a : int64 , b : decimal( 5 , 2 ) > ".parse().expect("spaces are no matter");
+        assert_eq!(spaced.to_string(), "struct<a:int64,b:decimal(5,2)>");
+    }
+
+    #[test]
+    fn other_texts_are_no_types() {
+        let deep = format!("{}int64{}", "list<".repeat(9), ">".repeat(9));
+        let very_deep = "list<".repeat(100_000);
+        for text in [
+            "",
+            "int",
+            "Int64",
+            "list",
+            "list<>",
+            "list<int64",
+            "list<int64>>",
+            "decimal(39,0)",
+            "decimal(0,0)",
+            "decimal(5,6)",
+            "decimal(5)",
+            "vector<float64,3>",
+            "vector<float32,0>",
+            "vector<float32,65537>",
+            "map<int64,string>",
+            "struct<>",
+            "struct<a>",
+            "struct<:int64>",
+            "struct<a:int64,a:string>",
+            "struct<a:int64,>",
+            deep.as_str(),
+            very_deep.as_str(),
+        ] {
+            let shown: String = text.chars().take(40).collect();
+            assert!(text.parse::<DataType>().is_err(), "`{shown}` is not a type");
+        }
+    }
+
+    #[test]
+    fn arrow_and_back() {
+        for text in ["bool", "int32", "int64", "float32", "float64", "string", "bytes", "timestamp", "date"] {
+            let of: DataType = text.parse().expect(text);
+            assert_eq!(DataType::from_arrow(&of.to_arrow()), Some(of));
+        }
+        let nested: DataType = "struct<a:list<decimal(5,2)>>".parse().expect("a type");
+        assert_eq!(DataType::from_arrow(&nested.to_arrow()), Some(nested));
+        let dictionary = Arrow::Dictionary(Box::new(Arrow::Int8), Box::new(Arrow::Utf8));
+        assert_eq!(DataType::from_arrow(&dictionary), Some(DataType::String));
+        assert_eq!(DataType::from_arrow(&Arrow::UInt64), None);
+    }
+
+    #[test]
+    fn keys_compare_exactly() {
+        for (text, key) in [("int64", true), ("string", true), ("date", true), ("float64", false), ("json", false)] {
+            assert_eq!(text.parse::<DataType>().expect(text).is_key_type(), key, "{text}");
+        }
+    }
 }

@@ -1,1 +1,16 @@
-//! placeholder
+//! The Tidegate server: definitions, ingest, training sets, materialization, lookups and SQL in one process.
+//!
+//! Start-up and configuration: [`app`], [`config`], [`shutdown`], [`telemetry`], [`clock`]. What the server knows: [`registry`]
+//! (numbered versions of each project's catalog). What it does: [`service`], use cases that know no transport, with
+//! [`materialize`] moving values from the offline to the online tier. How it is reached: [`serve`], adapters that decode, call
+//! the service and encode.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod materialize;
+pub mod registry;
+pub mod serve;
+pub mod service;
+pub mod shutdown;
+pub mod telemetry;

@@ -3,11 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use tidegate_schemas::catalog::nearest;
+use tidegate_schemas::definition::Column;
 use tidegate_schemas::time::Micros;
+
+use super::provider::SnapshotProvider;
+use super::schema;
+use crate::error::{Error, Result};
 
 /// One version of a table, immutable. What the point-in-time join, materialization and SQL read.
 #[derive(Debug, Clone)]
@@ -31,7 +38,7 @@ pub struct DataFile {
     pub path: Path,
     /// Bytes.
     pub size: u64,
-    /// Rows, where the log says.
+    /// Rows in the file, deleted ones included, where the log says.
     pub rows: Option<u64>,
     /// The version that added the file: first part of its rows' address.
     pub added_version: i64,
@@ -48,9 +55,52 @@ pub struct DataFile {
 }
 
 impl Snapshot {
-    /// Rows of all files, where every file says.
+    /// Rows of all files without the deleted ones, where every file says.
     #[must_use]
     pub fn rows(&self) -> Option<u64> {
-        self.files.iter().map(|file| file.rows).sum()
+        let live = |file: &DataFile| {
+            let deleted = file.deleted_rows.as_ref().map_or(0, |rows| rows.len() as u64);
+            file.rows.map(|rows| rows.saturating_sub(deleted))
+        };
+        self.files.iter().map(live).sum()
+    }
+
+    /// A column by name.
+    ///
+    /// # Errors
+    /// There is none; the nearest name is told.
+    pub fn field(&self, name: &str) -> Result<&FieldRef> {
+        self.schema.fields().find(name).map(|(_, field)| field).ok_or_else(|| Error::ColumnMissing {
+            table: self.name.clone(),
+            column: name.to_owned(),
+            suggestion: nearest(name, self.schema.fields().iter().map(|field| field.name().as_str())).map(str::to_owned),
+        })
+    }
+
+    /// Holds a table that others write against the columns that definitions need.
+    ///
+    /// # Errors
+    /// A column is missing, or has a type that does not read as the defined one without loss.
+    pub fn expect(&self, columns: &[Column]) -> Result<()> {
+        for column in columns {
+            let stored = self.field(&column.name)?.data_type();
+            let wanted = column.data_type.to_arrow();
+            let time = |of: &DataType| matches!(of, DataType::Timestamp(..));
+            if !(schema::reads_as(stored, &wanted) || time(stored) && time(&wanted)) {
+                return Err(Error::TypeChanged {
+                    table: self.name.clone(),
+                    column: column.name.clone(),
+                    stored: schema::type_name(stored),
+                    wanted: column.data_type.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The snapshot as SQL sees it: filters, projections and limits reach the Parquet reader.
+    #[must_use]
+    pub fn provider(self: &Arc<Self>) -> Arc<dyn TableProvider> {
+        Arc::new(SnapshotProvider::new(self.clone()))
     }
 }

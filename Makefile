@@ -1,0 +1,60 @@
+# One verb per need. `make` alone lists them.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BINARY := $(TARGET_DIR)/debug/tidegate
+# The whole workspace is always selected, so that every target shares one set of features and the heavy crates compile once.
+CARGO_BUILD := cargo build --locked --workspace --all-targets
+BUILD_ENV := for line in $$(.ci/install-build-tools); do export "$$line"; done
+
+.PHONY: help build demo test verify bench soak fmt clean-venv
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+build: ## Build everything once, in the profile that demo, tests and benches share
+	$(BUILD_ENV)
+	$(CARGO_BUILD)
+
+demo: build $(VENV)/.examples ## Run the whole loop on real data: define, ingest, train, materialize, look up, query
+	$(PY) examples/flights/demo.py --binary "$(BINARY)" $(DEMO_ARGS)
+
+verify: $(VENV)/.tests ## Formatting, lints, dependency direction, sizes, the compose file
+	$(BUILD_ENV)
+	cargo fmt --all --check
+	$(PY) .ci/checks.py
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+test: build verify $(VENV)/.tests ## Everything CI runs
+	$(BUILD_ENV)
+	$(PY) .ci/checks.py --compose "$(BINARY)"
+	cargo test --locked --workspace --all-targets
+	TIDEGATE_BIN="$(abspath $(BINARY))" $(PY) -m pytest -q integration-tests/python
+
+soak: build ## The random tests with the counts of a release: about an hour
+	TIDEGATE_CASES=$${TIDEGATE_CASES:-100000} cargo test --locked --workspace
+
+bench: build $(VENV)/.tests ## Time the point-in-time join beside DuckDB and Polars, equality checked first
+	$(PY) integration-tests/bench/pit.py --binary "$(BINARY)" $(BENCH_ARGS)
+
+fmt: ## Format the Rust sources
+	cargo fmt --all
+
+# The project's own Python environment; the system's is left alone.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+
+$(VENV)/.examples: $(VENV)/bin/python examples/flights/requirements.txt $(shell find client/python -name '*.py' -o -name pyproject.toml 2>/dev/null)
+	$(PY) -m pip install --quiet -r examples/flights/requirements.txt ./client/python
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.examples integration-tests/python/requirements.txt
+	$(PY) -m pip install --quiet -r integration-tests/python/requirements.txt
+	touch $@

@@ -1,0 +1,82 @@
+"""Client of the Tidegate feature store.
+
+import tidegate
+
+with tidegate.Client(project="flights") as client:
+    client.apply("definitions/")
+    client.ingest("weather_reports", weather)
+    training = client.get_historical_features(spine, service="late_arrival").to_pandas()
+    client.materialize()
+    online = client.get_online_features({"origin": ["JFK"]}, service="weather_now").to_dict()
+"""
+
+from tidegate.client import Client
+from tidegate.definitions import Entity, Feature, FeatureService, FeatureView, Source, ViewUse, to_document, to_yaml
+from tidegate.errors import (
+    AlreadyExistsError,
+    CancelledError,
+    ConflictError,
+    CorruptError,
+    DeadlineError,
+    DefinitionError,
+    ExhaustedError,
+    ForbiddenError,
+    InternalError,
+    InvalidError,
+    NotFoundError,
+    PreconditionError,
+    Problem,
+    TidegateError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tidegate.inputs import NaiveTimeWarning
+from tidegate.online import OnlineResult, Status
+from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewStatus
+from tidegate.results import LazyTable, SqlResult, TrainingSet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExistsError",
+    "Applied",
+    "CancelledError",
+    "Change",
+    "Client",
+    "ConflictError",
+    "CorruptError",
+    "DeadlineError",
+    "DefinitionError",
+    "Described",
+    "Entity",
+    "ExhaustedError",
+    "Feature",
+    "FeatureService",
+    "FeatureView",
+    "ForbiddenError",
+    "Ingested",
+    "InternalError",
+    "InvalidError",
+    "LazyTable",
+    "NaiveTimeWarning",
+    "NotFoundError",
+    "OnlineResult",
+    "Plan",
+    "PreconditionError",
+    "Problem",
+    "Progress",
+    "Source",
+    "SqlResult",
+    "Status",
+    "TidegateError",
+    "TrainingSet",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnsupportedError",
+    "Version",
+    "ViewStatus",
+    "ViewUse",
+    "to_document",
+    "to_yaml",
+]

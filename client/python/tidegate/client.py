@@ -1,0 +1,411 @@
+"""The client: every call of the server, from Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta, timezone
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from google.protobuf.any_pb2 import Any as AnyMessage
+from tidegate import definitions as language
+from tidegate import inputs, online, registry
+from tidegate._proto.flight.v1 import flight_pb2
+from tidegate._proto.materialize.v1 import materialize_pb2
+from tidegate._proto.online.v1 import online_pb2
+from tidegate._proto.registry.v1 import registry_pb2
+from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
+from tidegate.online import OnlineResult
+from tidegate.registry import Applied, Described, Ingested, Plan, Progress, Version, ViewStatus
+from tidegate.results import SqlResult, Stream, TrainingSet
+from tidegate.transport import Transport
+
+_REGISTRY = "tidegate.registry.v1.RegistryService"
+_ONLINE = "tidegate.online.v1.OnlineService/GetOnlineFeatures"
+_MATERIALIZE = "tidegate.materialize.v1.MaterializeService"
+_GET_TABLES = "type.googleapis.com/arrow.flight.protocol.sql.CommandGetTables"
+_INCLUDE_SCHEMA = b"\x28\x01"
+
+ProgressSetting = bool | Callable[[Progress], None]
+
+
+class Client:
+    """A connection to a Tidegate server, for one project.
+
+        with tidegate.Client(project="flights") as client:
+            client.apply("definitions/")
+            client.ingest("weather_reports", frame)
+            rows = client.get_historical_features(spine, service="late_arrival").to_pandas()
+
+    `address` defaults to the environment's TIDEGATE_ADDRESS, then http://127.0.0.1:7407; `project` to TIDEGATE_PROJECT, then
+    the project last applied, then the server's only project. A client may be shared by threads.
+    """
+
+    def __init__(self, address: str | None = None, project: str | None = None) -> None:
+        self.address = address or os.environ.get("TIDEGATE_ADDRESS") or "http://127.0.0.1:7407"
+        self._project = project or os.environ.get("TIDEGATE_PROJECT") or None
+        self._transport = Transport(self.address)
+        self._warned: set[str] = set()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.address!r}, project={self._project!r})"
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._transport.close()
+
+    @property
+    def project(self) -> str:
+        """The project that calls are about."""
+        if self._project is None:
+            self._project = self._only_project()
+        return self._project
+
+    def projects(self) -> list[str]:
+        """The server's projects."""
+        request = registry_pb2.ListProjectsRequest()
+        reply = self._transport.call(f"{_REGISTRY}/ListProjects", request, registry_pb2.ListProjectsResponse)
+        return list(reply.projects)
+
+    # Definitions
+
+    def plan(self, definitions: language.Definitions, *, prune: bool = False, project: str | None = None) -> Plan:
+        """What applying definitions would do: paths of files or folders, a document, or Python definitions.
+
+        With `prune`, definitions that are not mentioned would be removed. Raises `DefinitionError` with every problem found.
+
+            print(client.plan("definitions/"))
+        """
+        files = language.files(definitions, project or self._project)
+        request = registry_pb2.PlanRequest(files=files, prune=prune)
+        reply = self._transport.call(f"{_REGISTRY}/Plan", request, registry_pb2.PlanResponse)
+        _refuse_problems(reply.problems)
+        changes = registry.changes(reply.changes)
+        digest, warnings = reply.target_digest, list(reply.warnings)
+        return Plan(reply.project, reply.base_version, changes, digest, prune, files, warnings)
+
+    def apply(
+        self,
+        definitions: language.Definitions | Plan,
+        *,
+        prune: bool = False,
+        allow_breaking: bool = False,
+        project: str | None = None,
+    ) -> Applied:
+        """Makes definitions the project's next version; a `Plan` is applied exactly as planned, or refused.
+
+        client.apply("definitions/")
+        client.apply([airport, reports, weather], project="flights")
+        """
+        if isinstance(definitions, Plan):
+            plan = definitions
+            request = registry_pb2.ApplyRequest(
+                files=plan.files,
+                prune=plan.prune,
+                base_version=plan.base_version,
+                expected_digest=plan.target_digest,
+                allow_breaking=allow_breaking,
+            )
+        else:
+            files = language.files(definitions, project or self._project)
+            request = registry_pb2.ApplyRequest(files=files, prune=prune, allow_breaking=allow_breaking)
+        applied = self._applied(f"{_REGISTRY}/Apply", request)
+        self._project = self._project or applied.project
+        return applied
+
+    def get(self, kind: str = "", name: str = "", *, version: int = 0) -> list[Described]:
+        """Definitions by kind (`entity`, `source`, `feature_view`, `feature_service`) and name; empty for all."""
+        request = registry_pb2.GetRequest(project=self.project, kind=kind, name=name, version=version)
+        reply = self._transport.call(f"{_REGISTRY}/Get", request, registry_pb2.GetResponse)
+        return [registry.described(message) for message in reply.definitions]
+
+    def describe(self, name: str, kind: str = "") -> Described:
+        """The definition of this name; say its kind where several kinds share the name."""
+        found = self.get(kind, name)
+        if len(found) != 1:
+            kinds = ", ".join(described.kind for described in found)
+            raise InvalidError(f"`{name}` is the name of {kinds or 'nothing'}; say kind=… and a name that exists")
+        return found[0]
+
+    def delete(self, kind: str, name: str) -> Applied:
+        """Removes one definition; refused with the names of what still depends on it."""
+        request = registry_pb2.DeleteRequest(project=self.project, kind=kind, name=name)
+        return self._applied(f"{_REGISTRY}/Delete", request)
+
+    def history(self) -> list[Version]:
+        """The project's versions, newest first."""
+        request = registry_pb2.HistoryRequest(project=self.project)
+        reply = self._transport.call(f"{_REGISTRY}/History", request, registry_pb2.HistoryResponse)
+        return [registry.version(message) for message in reply.versions]
+
+    def rollback(self, to_version: int, *, allow_breaking: bool = False) -> Applied:
+        """Makes an old version's definitions the next version."""
+        request = registry_pb2.RollbackRequest(
+            project=self.project, to_version=to_version, allow_breaking=allow_breaking
+        )
+        return self._applied(f"{_REGISTRY}/Rollback", request)
+
+    # History
+
+    def ingest(
+        self, target: str, data: Any, batch_id: str | None = None, ignore_extra_columns: bool = False
+    ) -> Ingested:
+        """Appends rows to a managed source, or to the source of a view: all of them or none.
+
+        The same `batch_id` is accepted once, so that a failed call can be repeated safely. `data` is anything that
+        `get_historical_features` accepts, or the path of a Parquet or Arrow file.
+
+            client.ingest("weather_reports", frame, batch_id="2013-01-01")
+        """
+        command = flight_pb2.Ingest(
+            project=self.project, target=target, batch_id=batch_id or "", ignore_extra_columns=ignore_extra_columns
+        )
+        answer = flight_pb2.Ingested()
+        answer.ParseFromString(self._transport.put(command, self._rows(data), self.project))
+        return Ingested(
+            answer.source,
+            answer.version,
+            answer.rows,
+            answer.already_ingested,
+            answer.batch_id,
+            list(answer.ignored_columns),
+        )
+
+    def get_historical_features(
+        self,
+        spine: Any = None,
+        features: Iterable[str] | str | None = None,
+        service: str | None = None,
+        *,
+        sql: str | None = None,
+        table: str | None = None,
+        event_time_column: str = "event_timestamp",
+        full_names: bool = False,
+        as_of: datetime | date | str | int | None = None,
+        include_event_times: bool = False,
+        include_statuses: bool = False,
+    ) -> TrainingSet:
+        """The spine's rows, each with the features as they were known at its time.
+
+        The spine is a pandas, polars or pyarrow table, anything with `__arrow_c_stream__`, a list of dicts or a dict of
+        columns; or, without being sent, a query (`sql`) or a `table` of the project. Features are those of a `service`, or
+        references such as `["origin_weather:temp"]`. `as_of` cuts off what became known later (a time, ISO text, or UTC
+        microseconds). Nothing is read before one of the result's `to_…` methods is called.
+
+            spine = [{"origin": "JFK", "event_timestamp": datetime(2013, 1, 1, 12, tzinfo=timezone.utc)}]
+            client.get_historical_features(spine, ["origin_weather:temp"]).to_pandas()
+        """
+        if sum(given is not None for given in (spine, sql, table)) != 1:
+            raise InvalidError("say exactly one spine: rows, sql='SELECT …', or table='name'")
+        selection = online.references(features, service)
+        command = flight_pb2.TrainingSet(
+            project=self.project,
+            feature_service=selection.get("feature_service"),
+            sql=sql,
+            table=table,
+            event_time_column=event_time_column,
+            full_feature_names=full_names,
+            as_of=None if as_of is None else _micros(as_of),
+            include_event_times=include_event_times,
+            include_statuses=include_statuses,
+        )
+        if "references" in selection:
+            command.features.references.extend(selection["references"])
+        project = self.project
+        if spine is None:
+            return TrainingSet(
+                lambda: self._transport.schema(command, project), lambda: self._transport.read(command, project)
+            )
+
+        def read() -> Stream:
+            return self._transport.exchange(command, self._rows(spine), project)
+
+        def schema() -> pa.Schema:
+            empty = pa.RecordBatchReader.from_batches(self._rows(spine).schema, [])
+            found, batches = self._transport.exchange(command, empty, project)
+            for _ in batches:
+                pass
+            return found
+
+        return TrainingSet(schema, read)
+
+    def sql(self, query: str, params: Sequence[Any] | None = None) -> SqlResult:
+        """The rows of a query over the project's sources and views; `$1`, `$2`… stand for `params`.
+
+        client.sql("SELECT carrier, count(*) FROM flights WHERE origin = $1 GROUP BY 1", ["JFK"]).to_pandas()
+        """
+        project = self.project
+        command = flight_pb2.SqlStatement(project=project, query=query, parameters=_parameters(params))
+        return SqlResult(
+            lambda: self._transport.schema(command, project), lambda: self._transport.read(command, project)
+        )
+
+    def tables(self) -> pa.Table:
+        """What SQL sees: one row for each table, with `schema`, `name`, `kind` and its `columns`."""
+        command = AnyMessage(type_url=_GET_TABLES, value=_INCLUDE_SCHEMA)
+        with translated():
+            schema, batches = self._transport.read(command, self.project)
+            found = pa.Table.from_batches(batches, schema)
+        columns = [
+            [f"{field.name} {field.type}" for field in pa.ipc.read_schema(pa.py_buffer(value))]
+            for value in found.column("table_schema").to_pylist()
+        ]
+        return pa.table(
+            {
+                "schema": found.column("db_schema_name"),
+                "name": found.column("table_name"),
+                "kind": found.column("table_type"),
+                "columns": pa.array(columns, pa.list_(pa.string())),
+            }
+        )
+
+    # Serving
+
+    def get_online_features(
+        self,
+        keys: Any,
+        features: Iterable[str] | str | None = None,
+        service: str | None = None,
+        *,
+        full_names: bool = False,
+        include_times: bool = False,
+        return_expired: bool = False,
+        timeout: float | None = None,
+    ) -> OnlineResult:
+        """The newest served values for some entity rows; rows keep their order and duplicates.
+
+        `keys` is a dict of column to values (one value stands for all rows), a list of dicts, or any table. `timeout` is in
+        seconds.
+
+            result = client.get_online_features({"origin": ["JFK", "LGA"]}, service="late_arrival", include_times=True)
+            result.to_dict(), result.statuses["temp"], result.ages["origin_weather"]
+        """
+        table = online.key_table(keys)
+        selection = online.references(features, service)
+        request = online_pb2.GetOnlineFeaturesRequest(
+            project=self.project,
+            feature_service=selection.get("feature_service"),
+            keys=online.encode_keys(table),
+            full_feature_names=full_names,
+            include_times=include_times,
+            return_expired=return_expired,
+        )
+        if "references" in selection:
+            request.features.references.extend(selection["references"])
+        reply = self._transport.call(_ONLINE, request, online_pb2.GetOnlineFeaturesResponse, timeout)
+        return OnlineResult(table, reply)
+
+    def materialize(
+        self, views: Sequence[str] | str | None = None, full: bool = False, progress: ProgressSetting = True
+    ) -> list[Progress]:
+        """Brings online views up to their tables' current versions; one final report for each.
+
+        `full` rebuilds from the whole table. `progress` is True for lines on standard error, or a function that gets each
+        report. Interrupting the call stops the work at the next batch; a later call resumes it.
+        """
+        names = [views] if isinstance(views, str) else list(views or ())
+        request = materialize_pb2.MaterializeRequest(project=self.project, views=names, full=full)
+        show = _shower() if progress is True else progress or _ignore
+        final = []
+        stream = self._transport.stream(f"{_MATERIALIZE}/Materialize", request, materialize_pb2.MaterializeProgress)
+        for message in stream:
+            report = registry.progress(message)
+            show(report)
+            if report.done:
+                final.append(report)
+        return final
+
+    def status(self, views: Sequence[str] | str | None = None) -> list[ViewStatus]:
+        """How far each online view has come."""
+        names = [views] if isinstance(views, str) else list(views or ())
+        request = materialize_pb2.StatusRequest(project=self.project, views=names)
+        reply = self._transport.call(f"{_MATERIALIZE}/Status", request, materialize_pb2.StatusResponse)
+        return [registry.view_status(message) for message in reply.views]
+
+    # Helpers
+
+    def _rows(self, data: Any) -> pa.RecordBatchReader:
+        return inputs.checked(inputs.reader(data), self._warned)
+
+    def _applied(
+        self,
+        method: str,
+        request: registry_pb2.ApplyRequest | registry_pb2.DeleteRequest | registry_pb2.RollbackRequest,
+    ) -> Applied:
+        reply = self._transport.call(method, request, registry_pb2.ApplyResponse)
+        _refuse_problems(reply.problems)
+        return Applied(reply.project, reply.version, registry.changes(reply.changes))
+
+    def _only_project(self) -> str:
+        projects = self.projects()
+        if len(projects) == 1:
+            return projects[0]
+        there = f"it has {', '.join(projects)}" if projects else "it has none yet; apply definitions first"
+        raise InvalidError(f"the server has no single project ({there}); say Client(project=…) or set TIDEGATE_PROJECT")
+
+
+def _refuse_problems(problems: Sequence[Any]) -> None:
+    found: list[Problem] = [problem(message) for message in problems]
+    if found:
+        count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+        raise DefinitionError(f"{count} in the definitions", remedy="Mend the places listed.", problems=found)
+
+
+def _micros(time: datetime | date | str | int) -> int:
+    """UTC microseconds; a naive time is read as UTC."""
+    if isinstance(time, int):
+        return time
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time.replace("Z", "+00:00"))
+        except ValueError as error:
+            raise InvalidError(f"as_of={time!r} is not a time; write it as 2013-03-01T00:00:00Z") from error
+    if not isinstance(time, datetime):
+        time = datetime(time.year, time.month, time.day)
+    zoned = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+    return (zoned - registry.EPOCH) // timedelta(microseconds=1)
+
+
+def _parameters(params: Sequence[Any] | None) -> bytes:
+    """One row as an Arrow IPC stream, column i for `$i+1`."""
+    if not params:
+        return b""
+    if isinstance(params, (str, bytes)):
+        raise InvalidError("params is a list of values, one for each of $1, $2…")
+    with translated():
+        arrays = [value if isinstance(value, pa.Array) else pa.array([value]) for value in params]
+        batch = pa.RecordBatch.from_arrays(arrays, names=[f"${i + 1}" for i in range(len(arrays))])
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def _ignore(report: Progress) -> None:
+    """Shows nothing."""
+
+
+def _shower() -> Callable[[Progress], None]:
+    """Shows reports on standard error: over each other on a terminal, else only the final ones."""
+    terminal = sys.stderr.isatty()
+
+    def show(report: Progress) -> None:
+        if terminal:
+            end = "\n" if report.done else ""
+            print(f"\r\x1b[K{report}", end=end, file=sys.stderr, flush=True)
+        elif report.done:
+            print(report, file=sys.stderr, flush=True)
+
+    return show

@@ -1,0 +1,259 @@
+//! Lookups: keys as Arrow columns in, features as Arrow columns with statuses out.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array,
+    Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use tidegate_proto::convert;
+use tidegate_proto::online::v1;
+use tidegate_proto::online::v1::feature_column::Values;
+use tidegate_proto::online::v1::key_column::Values as Keys;
+use tidegate_proto::online::v1::online_service_client::OnlineServiceClient;
+use tidegate_schemas::catalog::Selection;
+use tidegate_schemas::time::Micros;
+use tonic::transport::Channel;
+
+pub use tidegate_proto::online::v1::Status;
+
+use crate::connect::{Client, MESSAGE_BYTES_MAX};
+use crate::error::{Error, Result};
+
+/// What to look up.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// A service, or features.
+    pub selection: Selection,
+    /// One column for each key, all of one length. Integers, text, bytes, booleans, timestamps and dates; no nulls.
+    pub keys: Vec<(String, ArrayRef)>,
+    /// Name outputs `view__feature`.
+    pub full_names: bool,
+    /// Ask for event times and ages.
+    pub include_times: bool,
+    /// Ask for the values of expired observations.
+    pub return_expired: bool,
+}
+
+impl Lookup {
+    /// A lookup with times and without expired values.
+    #[must_use]
+    pub fn new(selection: Selection, keys: Vec<(String, ArrayRef)>) -> Self {
+        Self { selection, keys, full_names: false, include_times: true, return_expired: false }
+    }
+}
+
+/// One feature's answers, a slot for each entity row.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// The output's name.
+    pub name: String,
+    /// The type as in the definition.
+    pub data_type: String,
+    /// The values; null where there is none.
+    pub values: ArrayRef,
+    /// What each slot is.
+    pub statuses: Vec<Status>,
+    /// For a slot that is `Defaulted`: the status the default stands in for.
+    pub reasons: Vec<Option<Status>>,
+}
+
+/// When a view's stored observations happened, a slot for each entity row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewTimes {
+    /// The view, or its alias.
+    pub view: String,
+    /// Event times in UTC microseconds.
+    pub event_times: Vec<Option<Micros>>,
+    /// Microseconds from the event time to the server's now.
+    pub ages: Vec<Option<Micros>>,
+}
+
+/// The answer to a lookup.
+#[derive(Debug, Clone)]
+pub struct OnlineFeatures {
+    /// Entity rows answered.
+    pub rows: usize,
+    /// The features, in the order asked.
+    pub features: Vec<Column>,
+    /// Times of each view, where asked for.
+    pub views: Vec<ViewTimes>,
+    /// The version of the definitions used.
+    pub catalog_version: u64,
+}
+
+impl OnlineFeatures {
+    /// The values as one batch, a column for each feature.
+    ///
+    /// # Errors
+    /// Never for an answer this client decoded.
+    pub fn to_record_batch(&self) -> Result<RecordBatch> {
+        let field = |column: &Column| Field::new(&column.name, column.values.data_type().clone(), true);
+        let schema = Schema::new(self.features.iter().map(field).collect::<Vec<_>>());
+        let columns = self.features.iter().map(|column| column.values.clone()).collect();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(self.rows));
+        Ok(RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)?)
+    }
+}
+
+impl Client {
+    /// Looks up the newest served values for a batch of entity rows, in their order.
+    ///
+    /// # Errors
+    /// Unknown names, missing keys, keys of the wrong type, null keys: each named.
+    pub async fn get_online_features(&self, lookup: &Lookup) -> Result<OnlineFeatures> {
+        let request = v1::GetOnlineFeaturesRequest {
+            project: self.project()?.to_owned(),
+            selection: Some(convert::lookup_selection_to_wire(&lookup.selection)),
+            keys: lookup.keys.iter().map(|(name, column)| key_column(name, column)).collect::<Result<_>>()?,
+            full_feature_names: lookup.full_names,
+            include_times: lookup.include_times,
+            return_expired: lookup.return_expired,
+        };
+        let mut client: OnlineServiceClient<Channel> =
+            OnlineServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let reply = client.get_online_features(request).await.map_err(|status| self.failed(&status))?;
+        decode(reply.into_inner())
+    }
+}
+
+fn key_column(name: &str, column: &ArrayRef) -> Result<v1::KeyColumn> {
+    if let Some(row) = (0..column.len()).find(|row| column.is_null(*row)) {
+        return Err(Error::Argument(format!("key `{name}` is null in row {row}; a key can't be")));
+    }
+    let column = match column.data_type() {
+        DataType::Dictionary(_, values) => cast(column, values)?,
+        _ => column.clone(),
+    };
+    let values = match column.data_type() {
+        kind if kind.is_integer() && *kind != DataType::UInt64 => integers(&cast(&column, &DataType::Int64)?),
+        DataType::Timestamp(..) => {
+            let micros = cast(&column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+            integers(&cast(&micros, &DataType::Int64)?)
+        }
+        DataType::Date32 => integers(&cast(&cast(&column, &DataType::Int32)?, &DataType::Int64)?),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            let text = cast(&column, &DataType::Utf8)?;
+            let values = text.as_string::<i32>().iter().flatten().map(str::to_owned).collect();
+            Keys::Strings(v1::StringValues { values })
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let bytes = cast(&column, &DataType::Binary)?;
+            let values = bytes.as_binary::<i32>().iter().flatten().map(|it| it.to_vec().into()).collect();
+            Keys::Bytes(v1::BytesValues { values })
+        }
+        DataType::Boolean => Keys::Bools(v1::BoolValues { values: column.as_boolean().iter().flatten().collect() }),
+        other => return Err(Error::Argument(format!("key `{name}` has type {other}, which can't be a key"))),
+    };
+    Ok(v1::KeyColumn { name: name.to_owned(), values: Some(values) })
+}
+
+fn integers(column: &ArrayRef) -> Keys {
+    Keys::Int64s(v1::Int64Values { values: column.as_primitive::<Int64Type>().values().to_vec() })
+}
+
+fn decode(wire: v1::GetOnlineFeaturesResponse) -> Result<OnlineFeatures> {
+    let rows = wire.rows as usize;
+    Ok(OnlineFeatures {
+        rows,
+        features: wire.features.into_iter().map(|column| feature_column(column, rows)).collect::<Result<_>>()?,
+        views: wire.views.into_iter().map(view_times).collect(),
+        catalog_version: wire.catalog_version,
+    })
+}
+
+fn feature_column(wire: v1::FeatureColumn, rows: usize) -> Result<Column> {
+    let name = wire.name;
+    let malformed = |what: &str| Error::Protocol(format!("feature `{name}` {what}"));
+    let expected = wire
+        .data_type
+        .parse::<tidegate_schemas::types::DataType>()
+        .map_err(|error| malformed(&error.to_string()))?
+        .to_arrow();
+    let presence = match wire.presence.len() {
+        0 => None,
+        bytes if bytes * 8 >= rows => Some(NullBuffer::new(BooleanBuffer::new(Buffer::from(wire.presence), 0, rows))),
+        _ => return Err(malformed("has too short a presence bitmap")),
+    };
+    let values = match wire.values {
+        None => new_null_array(&expected, rows),
+        Some(values) => slots(values, rows, presence).ok_or_else(|| malformed("has not one slot for each row"))?,
+    };
+    let values = retype(&values, &expected).map_err(|what| malformed(&what))?;
+    let statuses = match wire.statuses.is_empty() {
+        true => vec![Status::Present; rows],
+        false => wire.statuses.iter().map(|byte| status(*byte)).collect(),
+    };
+    let reasons = match wire.reasons.is_empty() {
+        true => vec![None; rows],
+        false => wire.reasons.iter().map(|byte| Some(status(*byte)).filter(|it| *it != Status::Unspecified)).collect(),
+    };
+    if statuses.len() != rows || reasons.len() != rows {
+        return Err(malformed("has not one status for each row"));
+    }
+    Ok(Column { data_type: wire.data_type, values, statuses, reasons, name })
+}
+
+/// The slots as an Arrow array, or `None` when there are not as many as rows.
+fn slots(values: Values, rows: usize, presence: Option<NullBuffer>) -> Option<ArrayRef> {
+    let array: ArrayRef = match values {
+        Values::ArrowIpc(bytes) => {
+            let mut reader = arrow::ipc::reader::StreamReader::try_new(bytes.as_ref(), None).ok()?;
+            let batch = reader.next()?.ok()?;
+            return batch.columns().first().filter(|column| column.len() == rows).cloned();
+        }
+        Values::Doubles(it) if it.values.len() == rows => Arc::new(Float64Array::new(it.values.into(), presence)),
+        Values::Floats(it) if it.values.len() == rows => Arc::new(Float32Array::new(it.values.into(), presence)),
+        Values::Int64s(it) if it.values.len() == rows => Arc::new(Int64Array::new(it.values.into(), presence)),
+        Values::Int32s(it) if it.values.len() == rows => Arc::new(Int32Array::new(it.values.into(), presence)),
+        Values::Bools(it) if it.values.len() == rows => Arc::new(BooleanArray::new(it.values.into(), presence)),
+        Values::Strings(it) if it.values.len() == rows => {
+            Arc::new(StringArray::from_iter(present(&it.values, presence.as_ref())))
+        }
+        Values::Bytes(it) if it.values.len() == rows => {
+            Arc::new(BinaryArray::from_iter(present(&it.values, presence.as_ref())))
+        }
+        _ => return None,
+    };
+    Some(array)
+}
+
+fn present<'a, T>(values: &'a [T], presence: Option<&'a NullBuffer>) -> impl Iterator<Item = Option<&'a T>> {
+    values.iter().enumerate().map(move |(row, value)| presence.is_none_or(|bits| bits.is_valid(row)).then_some(value))
+}
+
+/// Integers that stand for timestamps and dates become those; anything else has its type already.
+fn retype(values: &ArrayRef, expected: &DataType) -> std::result::Result<ArrayRef, String> {
+    if values.data_type() == expected {
+        return Ok(values.clone());
+    }
+    match (values.data_type(), expected) {
+        (DataType::Int64, DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
+            let micros: TimestampMicrosecondArray =
+                values.as_primitive::<Int64Type>().reinterpret_cast::<TimestampMicrosecondType>();
+            Ok(Arc::new(micros.with_timezone_opt(zone.clone())))
+        }
+        (DataType::Int32, DataType::Date32) => {
+            let days: Date32Array = values.as_primitive::<arrow::datatypes::Int32Type>().reinterpret_cast();
+            Ok(Arc::new(days))
+        }
+        (DataType::Struct(_) | DataType::List(_) | DataType::Map(..), _) => Ok(values.clone()),
+        (found, expected) => Err(format!("is said to be {expected} and holds {found}")),
+    }
+}
+
+fn status(byte: u8) -> Status {
+    Status::try_from(i32::from(byte)).unwrap_or(Status::Unspecified)
+}
+
+fn view_times(wire: v1::ViewTimes) -> ViewTimes {
+    let event_times = wire.event_times.into_iter().map(|time| Some(time).filter(|it| *it != Micros::MIN)).collect();
+    let ages: Vec<Option<Micros>> = wire.ages.into_iter().map(|age| Some(age).filter(|it| *it != -1)).collect();
+    ViewTimes { view: wire.view, event_times, ages }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Catalogs to version 1 documents, the other way from [`super::resolve`].
+//!
+//! One catalog has one document: definitions sorted by name, what equals its default left out (types, tables and
+//! availability are always written). [`canonical_json`] turns it into one byte string, which is what digests are of.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::catalog::Catalog;
+use crate::definition::{Column, Entity, Feature, FeatureService, FeatureView, Kind, Location, Source, ViewUse};
+use crate::duration;
+use crate::time::{Availability, Micros, UpperBound};
+use crate::types::DataType;
+
+use super::v1;
+
+/// The whole catalog.
+pub(crate) fn document(catalog: &Catalog) -> v1::Document {
+    v1::Document {
+        version: v1::VERSION,
+        project: Some(catalog.project.clone()),
+        entities: catalog.entities.values().map(|entity| self::entity(entity)).collect(),
+        sources: catalog.sources.values().map(|source| self::source(source)).collect(),
+        feature_views: catalog.views.values().map(|view| self::view(view)).collect(),
+        feature_services: catalog.services.values().map(|service| self::service(service)).collect(),
+    }
+}
+
+/// One definition; `None` when there is none.
+pub(crate) fn definition(catalog: &Catalog, kind: Kind, name: &str) -> Option<v1::Document> {
+    let mut document =
+        v1::Document { version: v1::VERSION, project: Some(catalog.project.clone()), ..v1::Document::default() };
+    match kind {
+        Kind::Entity => document.entities.push(entity(catalog.entities.get(name)?)),
+        Kind::Source => document.sources.push(source(catalog.sources.get(name)?)),
+        Kind::FeatureView => document.feature_views.push(view(catalog.views.get(name)?)),
+        Kind::FeatureService => document.feature_services.push(service(catalog.services.get(name)?)),
+    }
+    Some(document)
+}
+
+fn entity(entity: &Entity) -> v1::Entity {
+    let key = |key: &Column| v1::Key { name: key.name.clone(), data_type: type_name(&key.data_type) };
+    v1::Entity {
+        name: entity.name.clone(),
+        keys: entity.keys.iter().map(key).collect(),
+        description: entity.about.description.clone(),
+        owner: entity.about.owner.clone(),
+        tags: entity.about.tags.clone(),
+    }
+}
+
+fn source(source: &Source) -> v1::Source {
+    let column = |column: &Column| v1::Column { name: column.name.clone(), data_type: type_name(&column.data_type) };
+    v1::Source {
+        name: source.name.clone(),
+        table: match &source.location {
+            Location::Managed => v1::Table::Managed,
+            Location::Delta(uri) => v1::Table::Delta(uri.clone()),
+            Location::Parquet(uri) => v1::Table::Parquet(uri.clone()),
+        },
+        event_time: source.event_time.clone(),
+        created_time: source.created_time.clone(),
+        columns: source.columns.iter().map(column).collect(),
+        description: source.about.description.clone(),
+        owner: source.about.owner.clone(),
+        tags: source.about.tags.clone(),
+    }
+}
+
+fn view(view: &FeatureView) -> v1::FeatureView {
+    v1::FeatureView {
+        name: view.name.clone(),
+        entities: view.entities.clone(),
+        source: view.source.clone(),
+        key_columns: view.key_columns.clone(),
+        ttl: view.ttl.map(duration_text),
+        serve_ttl: view.serve_ttl.filter(|serve_ttl| Some(*serve_ttl) != view.ttl).map(duration_text),
+        availability: Some(match view.availability {
+            Availability::Event => v1::Availability::Event,
+            Availability::Created => v1::Availability::Created,
+            Availability::Commit => v1::Availability::Commit,
+            Availability::Delay(micros) => v1::Availability::Delay(duration_text(micros)),
+        }),
+        bounds: match view.upper {
+            UpperBound::Inclusive => None,
+            UpperBound::Exclusive => Some(v1::Bounds { upper: v1::Upper::Exclusive }),
+        },
+        online: view.online,
+        features: view.features.iter().map(feature).collect(),
+        description: view.about.description.clone(),
+        owner: view.about.owner.clone(),
+        tags: view.about.tags.clone(),
+    }
+}
+
+fn feature(feature: &Feature) -> v1::Feature {
+    v1::Feature {
+        name: feature.name.clone(),
+        data_type: type_name(&feature.data_type),
+        column: Some(&feature.column).filter(|column| **column != feature.name).cloned(),
+        default: feature.default.clone(),
+        description: feature.description.clone(),
+    }
+}
+
+fn service(service: &FeatureService) -> v1::FeatureService {
+    v1::FeatureService {
+        name: service.name.clone(),
+        includes: service.includes.clone(),
+        full_names: service.full_names,
+        views: service.uses.iter().map(view_use).collect(),
+        description: service.about.description.clone(),
+        owner: service.about.owner.clone(),
+        tags: service.about.tags.clone(),
+    }
+}
+
+fn view_use(used: &ViewUse) -> v1::ViewUse {
+    v1::ViewUse {
+        view: used.view.clone(),
+        features: used.features.clone(),
+        alias: used.alias.clone(),
+        keys: used.keys.clone(),
+    }
+}
+
+fn type_name(data_type: &DataType) -> v1::TypeName {
+    v1::TypeName(data_type.to_string())
+}
+
+fn duration_text(micros: Micros) -> v1::DurationText {
+    v1::DurationText(duration::format(micros))
+}
+
+/// JSON without spaces, fields sorted: the same bytes whatever order the map in memory keeps.
+pub(crate) fn canonical_json(value: &Value) -> String {
+    let mut out = String::new();
+    write_canonical(value, &mut out);
+    out
+}
+
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        Value::Object(fields) => {
+            out.push('{');
+            for (index, (name, value)) in fields.iter().collect::<BTreeMap<_, _>>().into_iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                // Writing into a string can't fail.
+                let _ = write!(out, "{}:", Value::from(name.as_str()));
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        scalar => {
+            let _ = write!(out, "{scalar}");
+        }
+    }
+}
+
+/// The same value with its fields sorted, for output that people compare.
+pub(crate) fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> =
+                fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            fields.into_iter().collect()
+        }
+        scalar => scalar,
+    }
+}

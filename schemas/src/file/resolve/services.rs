@@ -1,0 +1,252 @@
+//! Feature services: what they use is there, includes end, and every output and spine column has one meaning.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::catalog::{ResolvedView, nearest};
+use crate::definition::{Column, FeatureService, Kind, ViewUse};
+use crate::file::item::Item;
+use crate::file::structure::{did_you_mean, quoted};
+use crate::file::v1;
+use crate::file::yaml::Step::{self, Field, Index, Key};
+use crate::types::DataType;
+
+use super::{Resolver, about, name_fault};
+
+/// How deep services may include services.
+const INCLUDES_MAX: usize = 32;
+
+/// Names shown of a longer list.
+const SHOWN_MAX: usize = 5;
+
+impl Resolver<'_> {
+    pub(super) fn services(&mut self) {
+        let items = self.items;
+        let named = self.named(&items.services);
+        let includes: BTreeMap<&str, &[String]> =
+            named.iter().map(|item| (item.value.name.as_str(), item.value.includes.as_slice())).collect();
+        let depths = depths(&includes);
+        let mut sound = Vec::new();
+        for item in named {
+            let before = self.problems.len();
+            let service = self.service(item);
+            self.includes(item, &includes);
+            // Those above it are too deep because this one is.
+            if depths.get(&item.value.name) == Some(&(INCLUDES_MAX + 1)) {
+                let message = format!("services include services more than {INCLUDES_MAX} deep");
+                self.report(item, &[Field("includes")], message, Some("list the views themselves".to_owned()));
+            }
+            if self.problems.len() == before
+                && let Some(service) = service
+            {
+                self.catalog.services.insert(service.name.clone(), Arc::new(service.clone()));
+                sound.push((item, service));
+            }
+        }
+        for (item, service) in sound {
+            self.outputs(item, &service);
+        }
+    }
+
+    /// A service, or `None` when a view it uses is not sound.
+    fn service(&mut self, item: &Item<v1::FeatureService>) -> Option<FeatureService> {
+        let value = &item.value;
+        if value.views.is_empty() && value.includes.is_empty() {
+            let help = "list what it takes under `views`, or other services under `includes`".to_owned();
+            self.report(item, &[], format!("feature service `{}` asks for nothing", value.name), Some(help));
+        }
+        let uses: Vec<Option<ViewUse>> = (0..value.views.len()).map(|index| self.view_use(item, index)).collect();
+        Some(FeatureService {
+            name: value.name.clone(),
+            includes: value.includes.clone(),
+            uses: uses.into_iter().collect::<Option<_>>()?,
+            full_names: value.full_names,
+            about: about(&value.description, &value.owner, &value.tags),
+        })
+    }
+
+    fn view_use(&mut self, item: &Item<v1::FeatureService>, index: usize) -> Option<ViewUse> {
+        let used = &item.value.views[index];
+        let at = |field| [Field("views"), Index(index), Field(field)];
+        if let Some(alias) = &used.alias
+            && let Some((message, help)) = name_fault(alias)
+        {
+            self.report(item, &at("alias"), message, help);
+        }
+        for (key, column) in &used.keys {
+            self.column_name(item, &[Field("views"), Index(index), Field("keys"), Field(key)], column);
+        }
+        let known = self.refer(item, &at("view"), Kind::FeatureView, &used.view);
+        let view = self.catalog.views.get(&used.view).filter(|_| known).cloned()?;
+        let keys: Vec<Column> = self.catalog.keys(&view);
+        for key in used.keys.keys() {
+            let path = [Field("views"), Index(index), Field("keys"), Key(key)];
+            self.known_key(item, &path, key, Some(&keys), &format!("feature view `{}`", view.name));
+        }
+        for (nth, name) in used.features.iter().flatten().enumerate() {
+            let path = [Field("views"), Index(index), Field("features"), Index(nth)];
+            let names = || view.features.iter().map(|feature| feature.name.as_str());
+            if !names().any(|known| known == name) {
+                let message = format!("feature view `{}` has no feature `{name}`", view.name);
+                let shown: Vec<&str> = names().take(SHOWN_MAX).collect();
+                let help = match nearest(name, names()) {
+                    Some(near) => did_you_mean(near),
+                    None if shown.len() == view.features.len() => format!("it has {}", quoted(&shown, "and")),
+                    None => format!("it has {} and others", shown.join(", ")),
+                };
+                self.report(item, &path, message, Some(help));
+            } else if used.features.iter().flatten().take(nth).any(|before| before == name) {
+                self.report(item, &path, format!("feature `{name}` is given twice"), Some("remove one".to_owned()));
+            }
+        }
+        Some(ViewUse {
+            view: used.view.clone(),
+            features: used.features.clone(),
+            alias: used.alias.clone().filter(|alias| *alias != used.view),
+            keys: used.keys.iter().filter(|(key, column)| key != column).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        })
+    }
+
+    /// Included services are there, each once, and never lead back here.
+    fn includes(&mut self, item: &Item<v1::FeatureService>, all: &BTreeMap<&str, &[String]>) {
+        let name = item.value.name.as_str();
+        for (index, included) in item.value.includes.iter().enumerate() {
+            let path = [Field("includes"), Index(index)];
+            if item.value.includes[..index].contains(included) {
+                self.report(
+                    item,
+                    &path,
+                    format!("service `{included}` is included twice"),
+                    Some("remove one".to_owned()),
+                );
+            } else if self.refer(item, &path, Kind::FeatureService, included)
+                && let Some(way) = way(all, included, name)
+            {
+                // One problem for each circle: at its first service by name.
+                if way.iter().all(|other| name <= other.as_str()) {
+                    let circle = format!("{name} -> {}", way.join(" -> "));
+                    let help = Some("take one of these includes away".to_owned());
+                    self.report(item, &path, format!("service `{name}` includes itself: {circle}"), help);
+                }
+            }
+        }
+    }
+
+    /// With everything it includes, a service has no two outputs, and no two spine columns, of one name.
+    fn outputs(&mut self, item: &Item<v1::FeatureService>, service: &FeatureService) {
+        let mut outputs: BTreeMap<String, String> = BTreeMap::new();
+        let mut spine: BTreeMap<String, (DataType, String)> = BTreeMap::new();
+        let mut aliases: BTreeSet<String> = BTreeSet::new();
+        let mut views = Vec::new();
+        for used in self.catalog.service_uses(service) {
+            let own = service.uses.iter().position(|own| *own == used);
+            let path: Vec<Step<'_>> = match own {
+                Some(index) => vec![Field("views"), Index(index)],
+                None => vec![Field("includes")],
+            };
+            let Ok(view) = self.catalog.resolve_use(&used, service.full_names) else { return };
+            if !aliases.insert(view.alias.clone()) {
+                let message = format!("`{}` is used twice under one name", view.alias);
+                self.report(item, &path, message, Some("give one of the uses an `alias`".to_owned()));
+                continue;
+            }
+            self.clashes(item, &path, &view, &mut outputs);
+            for key in &view.keys {
+                let by = (key.data_type.clone(), view.alias.clone());
+                let (data_type, other) = spine.entry(key.spine_column.clone()).or_insert(by);
+                if *data_type != key.data_type {
+                    let message = format!(
+                        "spine column `{}` would be {} for `{}` and {data_type} for `{other}`",
+                        key.spine_column, key.data_type, view.alias
+                    );
+                    let help = "map one of the keys to a column of its own under `keys`".to_owned();
+                    self.report(item, &path, message, Some(help));
+                }
+            }
+            views.push((path, view));
+        }
+        for (path, view) in views {
+            for feature in view.features.iter().filter(|feature| spine.contains_key(&feature.output)) {
+                let message = format!("output `{}` of `{}` has the name of a spine column", feature.output, view.alias);
+                let help = "set `full_names: true`, or rename the feature".to_owned();
+                self.report(item, &path, message, Some(help));
+            }
+        }
+    }
+
+    fn clashes(
+        &mut self,
+        item: &Item<v1::FeatureService>,
+        path: &[Step<'_>],
+        view: &ResolvedView,
+        outputs: &mut BTreeMap<String, String>,
+    ) {
+        let mut clashing: Vec<(&str, String)> = Vec::new();
+        for feature in &view.features {
+            match outputs.get(&feature.output) {
+                Some(other) => clashing.push((&feature.output, other.clone())),
+                None => drop(outputs.insert(feature.output.clone(), view.alias.clone())),
+            }
+        }
+        if let Some((_, other)) = clashing.first() {
+            let names: Vec<&str> = clashing.iter().map(|(name, _)| *name).take(SHOWN_MAX).collect();
+            let more = if clashing.len() > SHOWN_MAX { " and others" } else { "" };
+            let message = format!("`{}` and `{other}` both give {}{more}", view.alias, quoted(&names, "and"));
+            let help = "set `full_names: true`, or name the wanted `features` of each view".to_owned();
+            self.report(item, path, message, Some(help));
+        }
+    }
+}
+
+/// The shortest way along includes, both ends named.
+fn way(includes: &BTreeMap<&str, &[String]>, from: &str, to: &str) -> Option<Vec<String>> {
+    let mut came: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut queue = VecDeque::from([includes.get_key_value(from).map(|(name, _)| *name)?]);
+    while let Some(at) = queue.pop_front() {
+        if at == to {
+            let mut way = vec![at.to_owned()];
+            let mut at = at;
+            while at != from {
+                at = came.get(at)?;
+                way.push(at.to_owned());
+            }
+            way.reverse();
+            return Some(way);
+        }
+        for next in includes.get(at).copied().unwrap_or_default() {
+            if next != from && !came.contains_key(next.as_str()) {
+                came.insert(next, at);
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
+/// How deep the includes of each service go; services that lead into a circle have no depth.
+fn depths(includes: &BTreeMap<&str, &[String]>) -> BTreeMap<String, usize> {
+    let mut depths: BTreeMap<String, usize> = BTreeMap::new();
+    let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut included_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut ready: VecDeque<&str> = VecDeque::new();
+    for (name, below) in includes {
+        let below: BTreeSet<&str> = below.iter().map(String::as_str).filter(|n| includes.contains_key(n)).collect();
+        waiting.insert(name, below.len());
+        below.iter().for_each(|next| included_by.entry(next).or_default().push(name));
+        if below.is_empty() {
+            ready.push_back(name);
+        }
+    }
+    while let Some(name) = ready.pop_front() {
+        let depth = includes[name].iter().filter_map(|next| depths.get(next)).max().map_or(0, |below| below + 1);
+        depths.insert(name.to_owned(), depth);
+        for above in included_by.get(name).into_iter().flatten() {
+            let left = waiting.entry(above).or_default();
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                ready.push_back(above);
+            }
+        }
+    }
+    depths
+}

@@ -1,0 +1,310 @@
+//! Definition files, format version 1, field by field.
+//!
+//! These types are the format: files are read into them, catalogs are persisted through them, and the JSON Schema that
+//! editors use and [`super::structure`] checks against is generated from them, doc comments included. They are frozen: a
+//! field may be added if it is optional; anything else is version 2.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The version these types are.
+pub(crate) const VERSION: i64 = 1;
+
+/// Tidegate definitions, version 1.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "definition file")]
+pub(crate) struct Document {
+    /// The format's version: 1.
+    #[schemars(extend("const" = 1))]
+    pub version: i64,
+    /// The project defined; one file of a set must say it, and those that do must agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub project: Option<String>,
+    /// What features describe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entities: Vec<Entity>,
+    /// Tables of observations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+    /// Features of the same entities from the same source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feature_views: Vec<FeatureView>,
+    /// What models ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feature_services: Vec<FeatureService>,
+}
+
+/// The names of definitions, keys and features, for editors; the resolver checks them and says what is wrong.
+const NAME_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_]{0,62}$";
+
+/// What features describe: one or more typed join keys.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "entity")]
+pub(crate) struct Entity {
+    /// Unique among the project's entities.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// The join keys, in order.
+    #[schemars(length(min = 1))]
+    pub keys: Vec<Key>,
+    /// One sentence on what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A join key.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "key")]
+pub(crate) struct Key {
+    /// The key's name, and that of its column unless a view or a service maps it.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// bool, int32, int64, string, bytes, timestamp or date.
+    #[serde(rename = "type")]
+    pub data_type: TypeName,
+}
+
+/// A table of observations with an event time and, optionally, a created time.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "source")]
+pub(crate) struct Source {
+    /// Unique among the project's sources.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// Where the rows are; `managed` unless said otherwise.
+    #[serde(default)]
+    pub table: Table,
+    /// The timestamp column that says when what a row tells was so.
+    pub event_time: String,
+    /// The timestamp column that says when a row was written, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_time: Option<String>,
+    /// Columns beyond those that views use, kept for SQL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<Column>,
+    /// One sentence on what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Where a source's rows are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "table")]
+pub(crate) enum Table {
+    /// A Delta table that Tidegate creates and writes.
+    #[default]
+    Managed,
+    /// An existing Delta table, by absolute path or URI; only read.
+    Delta(String),
+    /// A folder of Parquet files, by absolute path or URI; only read.
+    Parquet(String),
+}
+
+/// A column of a source.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "column")]
+pub(crate) struct Column {
+    /// The column's name.
+    pub name: String,
+    /// The column's type.
+    #[serde(rename = "type")]
+    pub data_type: TypeName,
+}
+
+/// Features of the same entities from the same source.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "feature view")]
+pub(crate) struct FeatureView {
+    /// Unique among the project's feature views.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// The entities described, in order; `[]` for a view that joins on time alone.
+    pub entities: Vec<String>,
+    /// The source's name.
+    pub source: String,
+    /// The source's column for each key that is not named alike: key to column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub key_columns: BTreeMap<String, String>,
+    /// Point-in-time reads give null for observations older than this; left out, none is too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<DurationText>,
+    /// The same for lookups; `ttl` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve_ttl: Option<DurationText>,
+    /// When an observation counts as known; `created` where the source has a created time, else `event`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+    /// Whether an observation at exactly the asked time is seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
+    /// Whether the view is materialized and served; true unless said otherwise.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub online: bool,
+    /// The features, in order.
+    #[schemars(length(min = 1))]
+    pub features: Vec<Feature>,
+    /// One sentence on what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+// serde hands a reference to `skip_serializing_if`.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_no(flag: &bool) -> bool {
+    !*flag
+}
+
+/// When an observation counts as known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "availability")]
+pub(crate) enum Availability {
+    /// At its event time.
+    Event,
+    /// At its created time, and not before its event time.
+    Created,
+    /// When the table's commit added it, and not before its event time.
+    Commit,
+    /// This long after its event time.
+    Delay(DurationText),
+}
+
+/// The bounds of a point-in-time read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "bounds")]
+pub(crate) struct Bounds {
+    /// Whether an observation at exactly the asked time is seen; `inclusive` unless said otherwise.
+    pub upper: Upper,
+}
+
+/// Whether an observation at exactly the asked time is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "upper bound")]
+pub(crate) enum Upper {
+    /// It is.
+    Inclusive,
+    /// It is not.
+    Exclusive,
+}
+
+/// One value per observation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "feature")]
+pub(crate) struct Feature {
+    /// Unique in its view.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// The feature's type.
+    #[serde(rename = "type")]
+    pub data_type: TypeName,
+    /// The source's column; the feature's name unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// What a lookup answers in place of a missing, null or expired value; of the feature's type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<serde_json::Value>,
+    /// One sentence on what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// What a model asks for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "feature service")]
+pub(crate) struct FeatureService {
+    /// Unique among the project's feature services.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// Other services whose views come before this one's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub includes: Vec<String>,
+    /// Whether outputs are always named `view__feature`.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub full_names: bool,
+    /// The views used, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<ViewUse>,
+    /// One sentence on what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A feature service's use of a view.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "used view")]
+pub(crate) struct ViewUse {
+    /// The view's name.
+    pub view: String,
+    /// The features taken, in order; all of them unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub features: Option<Vec<String>>,
+    /// The name its outputs carry instead of the view's; lets a service use one view twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub alias: Option<String>,
+    /// The spine's column for each key that is not named alike: key to column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, String>,
+}
+
+/// A type: bool, int32, int64, float32, float64, string, bytes, timestamp, date, decimal(p,s), list<T>,
+/// vector<float32,N>, struct<name:T,…>, map<string,T> or json.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("examples" = ["int64", "float64", "string", "list<float32>"]))]
+pub(crate) struct TypeName(pub String);
+
+/// A length of time: whole numbers with units w, d, h, m, s, ms, us.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = "^([0-9]+(w|d|h|ms|us|m|s))+$", "examples" = ["6h", "90s", "7d", "1d12h"]))]
+pub(crate) struct DurationText(pub String);

@@ -1,0 +1,289 @@
+//! Two definitions of one name: what differs, and what of that breaks readers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use crate::catalog::Catalog;
+use crate::definition::{About, Column, Entity, Feature, FeatureService, FeatureView, Location, Source, ViewUse};
+use crate::duration;
+use crate::time::{Availability, Micros, UpperBound};
+
+/// Said of what leaves requests valid and gives them other values.
+const CHANGES_TRAINING: &str = "training sets change";
+
+/// The lines of a [`super::Change`].
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    pub details: Vec<String>,
+    pub breaking: Vec<String>,
+}
+
+impl Difference {
+    /// Notes `what: old -> new` where they differ, and says whether they do.
+    fn field<T: PartialEq>(&mut self, what: &str, old: &T, new: &T, show: impl Fn(&T) -> String) -> bool {
+        if old != new {
+            self.details.push(format!("{what}: {} -> {}", show(old), show(new)));
+        }
+        old != new
+    }
+
+    /// The same for what training sets depend on.
+    fn training<T: PartialEq>(&mut self, what: &str, old: &T, new: &T, show: impl Fn(&T) -> String) {
+        if old != new {
+            self.details.push(format!("{what}: {} -> {} ({CHANGES_TRAINING})", show(old), show(new)));
+        }
+    }
+
+    fn detail(&mut self, line: impl Into<String>) {
+        self.details.push(line.into());
+    }
+
+    fn breaks(&mut self, reason: impl Into<String>) {
+        self.breaking.push(reason.into());
+    }
+
+    fn about(&mut self, old: &About, new: &About) {
+        if old.description != new.description {
+            self.detail("description changed");
+        }
+        self.field("owner", &old.owner, &new.owner, |owner| or_none(owner.as_ref()));
+        let names: BTreeSet<&String> = old.tags.keys().chain(new.tags.keys()).collect();
+        for name in names {
+            let (old, new) = (old.tags.get(name), new.tags.get(name));
+            self.field(&format!("tag {name}"), &old, &new, |value| or_none(*value));
+        }
+    }
+}
+
+fn or_none<T: Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+pub(super) fn entity(old: &Entity, new: &Entity) -> Difference {
+    let mut difference = Difference::default();
+    let names = |keys: &[Column]| keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+    for key in &old.keys {
+        match new.keys.iter().find(|other| other.name == key.name) {
+            None => {
+                difference.detail(format!("key {} removed", key.name));
+                difference.breaks(format!("key `{}` removed: rows are found by it", key.name));
+            }
+            Some(other) => {
+                let what = format!("key {}", key.name);
+                if difference.field(&what, &key.data_type, &other.data_type, ToString::to_string) {
+                    difference.breaks(format!("the type of key `{}` changed: rows are found by it", key.name));
+                }
+            }
+        }
+    }
+    for key in new.keys.iter().filter(|key| old.keys.iter().all(|other| other.name != key.name)) {
+        difference.detail(format!("key {} added ({})", key.name, key.data_type));
+        difference.breaks(format!("key `{}` added: every reader must give it", key.name));
+    }
+    let (before, after) = (names(&old.keys), names(&new.keys));
+    if difference.breaking.is_empty() && difference.field("keys", &before, &after, |names| names.join(", ")) {
+        difference.breaks("the order of keys changed: stored rows are kept by it");
+    }
+    difference.about(&old.about, &new.about);
+    difference
+}
+
+pub(super) fn source(old: &Source, new: &Source) -> Difference {
+    let mut difference = Difference::default();
+    if difference.field("table", &old.location, &new.location, location) {
+        difference.breaks("the rows are read from another table");
+    }
+    if difference.field("event_time", &old.event_time, &new.event_time, Clone::clone) {
+        difference.breaks("the event time is another column: what is seen at a time changes");
+    }
+    if difference.field("created_time", &old.created_time, &new.created_time, |time| or_none(time.as_ref())) {
+        difference.breaks("the created time is another column: what is known at a time changes");
+    }
+    let types = |source: &Source| -> BTreeMap<String, String> {
+        source.columns.iter().map(|column| (column.name.clone(), column.data_type.to_string())).collect()
+    };
+    let (before, after) = (types(old), types(new));
+    for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+        match (before.get(name), after.get(name)) {
+            (Some(_), None) => difference.detail(format!("column {name} no longer listed")),
+            (None, Some(data_type)) => difference.detail(format!("column {name} added ({data_type})")),
+            (Some(old), Some(new)) => {
+                if difference.field(&format!("column {name}"), old, new, Clone::clone) {
+                    difference.breaks(format!("the type of column `{name}` changed: the table has the old one"));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    if difference.details.is_empty() && old.columns != new.columns {
+        difference.detail("columns reordered");
+    }
+    difference.about(&old.about, &new.about);
+    difference
+}
+
+fn location(location: &Location) -> String {
+    match location {
+        Location::Managed => "managed".to_owned(),
+        Location::Delta(uri) => format!("delta {uri}"),
+        Location::Parquet(uri) => format!("parquet {uri}"),
+    }
+}
+
+pub(super) fn view(old: &FeatureView, new: &FeatureView) -> Difference {
+    let mut difference = Difference::default();
+    if difference.field("entities", &old.entities, &new.entities, |names| format!("[{}]", names.join(", "))) {
+        difference.breaks("the entities changed: readers give other keys");
+    }
+    if difference.field("source", &old.source, &new.source, Clone::clone) {
+        difference.breaks("the features are read from another source");
+    }
+    if difference.field("key_columns", &old.key_columns, &new.key_columns, mapping) {
+        difference.breaks("the keys are read from other columns");
+    }
+    features(&mut difference, &old.features, &new.features);
+    difference.training("ttl", &old.ttl, &new.ttl, length);
+    difference.field("serve_ttl", &old.serve_ttl, &new.serve_ttl, length);
+    difference.training("availability", &old.availability, &new.availability, availability);
+    difference.training("bounds.upper", &old.upper, &new.upper, |upper| match upper {
+        UpperBound::Inclusive => "inclusive".to_owned(),
+        UpperBound::Exclusive => "exclusive".to_owned(),
+    });
+    if difference.field("online", &old.online, &new.online, ToString::to_string) && old.online {
+        difference.breaks("the view is no longer served");
+    }
+    difference.about(&old.about, &new.about);
+    difference
+}
+
+fn length(micros: &Option<Micros>) -> String {
+    micros.map_or_else(|| "unbounded".to_owned(), duration::format)
+}
+
+fn availability(availability: &Availability) -> String {
+    match availability {
+        Availability::Event => "event".to_owned(),
+        Availability::Created => "created".to_owned(),
+        Availability::Commit => "commit".to_owned(),
+        Availability::Delay(micros) => format!("delay {}", duration::format(*micros)),
+    }
+}
+
+fn mapping(mapping: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = mapping.iter().map(|(key, column)| format!("{key}: {column}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+fn features(difference: &mut Difference, old: &[Feature], new: &[Feature]) {
+    let in_new = |name: &str| new.iter().find(|feature| feature.name == name);
+    let in_old = |name: &str| old.iter().find(|feature| feature.name == name);
+    let mut renamed: BTreeSet<&str> = BTreeSet::new();
+    for feature in old {
+        let name = &feature.name;
+        if let Some(other) = in_new(name) {
+            self::feature(difference, feature, other);
+            continue;
+        }
+        let same = |other: &&Feature| other.column == feature.column && other.data_type == feature.data_type;
+        let heir = new.iter().filter(|other| in_old(&other.name).is_none()).find(same);
+        match heir {
+            Some(heir) => {
+                renamed.insert(&heir.name);
+                difference.detail(format!("feature {name} renamed to {}", heir.name));
+                difference.breaks(format!("feature `{name}` is now `{}`", heir.name));
+            }
+            None => {
+                difference.detail(format!("feature {name} removed"));
+                difference.breaks(format!("feature `{name}` removed"));
+            }
+        }
+    }
+    for feature in new.iter().filter(|f| in_old(&f.name).is_none() && !renamed.contains(f.name.as_str())) {
+        difference.detail(format!("feature {} added ({})", feature.name, feature.data_type));
+    }
+    let shared = |features: &[Feature], other: &dyn Fn(&str) -> bool| -> Vec<String> {
+        features.iter().map(|feature| feature.name.clone()).filter(|name| other(name)).collect()
+    };
+    if shared(old, &|name| in_new(name).is_some()) != shared(new, &|name| in_old(name).is_some()) {
+        difference.detail("features reordered: the order of output columns changes");
+    }
+}
+
+fn feature(difference: &mut Difference, old: &Feature, new: &Feature) {
+    let name = &old.name;
+    let what = format!("feature {name}");
+    if difference.field(&format!("{what} type"), &old.data_type, &new.data_type, ToString::to_string) {
+        difference.breaks(format!("the type of feature `{name}` changed"));
+    }
+    difference.training(&format!("{what} column"), &old.column, &new.column, Clone::clone);
+    difference.field(&format!("{what} default"), &old.default, &new.default, |value| or_none(value.as_ref()));
+    if old.description != new.description {
+        difference.detail(format!("{what} description changed"));
+    }
+}
+
+/// A service breaks its readers where an output goes or changes its type, or where a spine needs another column.
+pub(super) fn service(old: (&Catalog, &FeatureService), new: (&Catalog, &FeatureService)) -> Difference {
+    let mut difference = Difference::default();
+    let ((_, before), (_, after)) = (old, new);
+    difference.field("includes", &before.includes, &after.includes, |names| format!("[{}]", names.join(", ")));
+    difference.field("full_names", &before.full_names, &after.full_names, ToString::to_string);
+    for used in before.uses.iter().filter(|used| !after.uses.contains(used)) {
+        difference.detail(format!("no longer uses {}", use_text(used)));
+    }
+    for used in after.uses.iter().filter(|used| !before.uses.contains(used)) {
+        difference.detail(format!("uses {}", use_text(used)));
+    }
+    if difference.details.is_empty() && before.uses != after.uses {
+        difference.detail("views reordered: the order of output columns changes");
+    }
+    let (was, is) = (Interface::of(old.0, before), Interface::of(new.0, after));
+    for (output, (data_type, from)) in &was.outputs {
+        match is.outputs.get(output) {
+            None => difference.breaks(format!("output `{output}` goes away")),
+            Some((other, _)) if other != data_type => {
+                difference.breaks(format!("the type of output `{output}` changes: {data_type} -> {other}"));
+            }
+            Some((_, other)) if other != from => {
+                difference.breaks(format!("output `{output}` is now `{other}`, was `{from}`"));
+            }
+            Some(_) => {}
+        }
+    }
+    for column in is.spine.difference(&was.spine) {
+        difference.breaks(format!("spines and lookups now need column `{column}`"));
+    }
+    difference.about(&before.about, &after.about);
+    difference
+}
+
+fn use_text(used: &ViewUse) -> String {
+    let features = used.features.as_ref().map_or_else(String::new, |names| format!(" [{}]", names.join(", ")));
+    let alias = used.alias.as_ref().map_or_else(String::new, |alias| format!(" as {alias}"));
+    let keys = if used.keys.is_empty() { String::new() } else { format!(" with keys {}", mapping(&used.keys)) };
+    format!("{}{features}{alias}{keys}", used.view)
+}
+
+/// What readers of a service rely on.
+#[derive(Default)]
+struct Interface {
+    /// By name: the type, and the feature it is with the spine columns it is found by.
+    outputs: BTreeMap<String, (String, String)>,
+    spine: BTreeSet<String>,
+}
+
+impl Interface {
+    fn of(catalog: &Catalog, service: &FeatureService) -> Self {
+        let mut interface = Self::default();
+        for used in catalog.service_uses(service) {
+            let Ok(view) = catalog.resolve_use(&used, service.full_names) else { continue };
+            let by: Vec<&str> = view.keys.iter().map(|key| key.spine_column.as_str()).collect();
+            for feature in &view.features {
+                let from = format!("{}:{} by ({})", view.view.name, feature.feature.name, by.join(", "));
+                interface.outputs.insert(feature.output.clone(), (feature.feature.data_type.to_string(), from));
+            }
+            interface.spine.extend(view.keys.iter().map(|key| key.spine_column.clone()));
+        }
+        interface
+    }
+}

@@ -1,0 +1,274 @@
+//! The newest observation of each key: what a full materialization loads, and what a correction is recomputed from.
+//!
+//! Two phases, as in the point-in-time join: keys and times of all rows are streamed and a map keeps each key's best rank and
+//! where it was found; then the payload of the winners alone is decoded, file by file. When the pool grants too little memory
+//! for the map, the keys are split in two by hash and each half is taken in a pass of its own, and so on.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result as PlanResult;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use futures::TryStreamExt;
+use hashbrown::HashMap;
+use tidegate_schemas::time::{Address, Rank, supersedes};
+use tokio::sync::mpsc::Sender;
+
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+use crate::table::read::{ReadOptions, read_file, schema_of};
+use crate::table::snapshot::{DataFile, Snapshot};
+
+/// Batches ready ahead of the reader.
+const BATCHES_AHEAD: usize = 4;
+
+/// Most parts the keys are split into.
+const MOST_PARTS: u64 = 4096;
+
+/// What the map takes for a key beside its bytes: rank, place, box, a share of empty slots.
+const ENTRY_BYTES: usize = 128;
+
+/// Memory is reserved this many bytes at a time.
+const RESERVE_BYTES: usize = 1 << 20;
+
+/// Seeds of the hash that splits keys into parts.
+const PART_SEEDS: [u64; 4] = [11, 23, 47, 83];
+
+/// Which columns make up an observation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// The key columns, in order; none for a global view, which has one newest observation.
+    pub keys: Vec<String>,
+    /// The event time's column.
+    pub event_time: String,
+    /// The created time's column, where the source has one.
+    pub created_time: Option<String>,
+    /// The columns of the features.
+    pub features: Vec<String>,
+}
+
+impl Spec {
+    /// The columns of a result, each once.
+    fn columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = Vec::new();
+        let all = self.keys.iter().chain([&self.event_time]).chain(&self.created_time).chain(&self.features);
+        for column in all {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+        columns
+    }
+
+    fn ranked_columns(&self) -> Vec<String> {
+        self.keys.iter().chain([&self.event_time]).chain(&self.created_time).cloned().collect()
+    }
+}
+
+/// Streams, for each key in `files`, the observation that supersedes all others of that key.
+///
+/// Columns: keys, event time, created time if there is one, features; each once, named as in the table. Rows with a null key
+/// or event time are left out. Order: by file, then by row, within each pass. Memory: keys and ranks of the distinct
+/// keys, reserved in the pool; beyond what the pool grants, the keys are taken in several passes.
+///
+/// # Errors
+/// A column the snapshot lacks; on the stream: unreadable files, not enough memory for even a share of the keys.
+pub fn latest(
+    runtime: &Arc<Runtime>,
+    snapshot: &Arc<Snapshot>,
+    files: &[DataFile],
+    spec: &Spec,
+) -> Result<SendableRecordBatchStream> {
+    let options = ReadOptions { columns: Some(spec.columns()), ..ReadOptions::default() };
+    let schema = schema_of(snapshot, &options)?;
+    for time in [Some(&spec.event_time), spec.created_time.as_ref()].into_iter().flatten() {
+        require_time(snapshot, time)?;
+    }
+    let mut builder = RecordBatchReceiverStreamBuilder::new(schema.clone(), BATCHES_AHEAD);
+    let memory = MemoryConsumer::new(format!("newest rows of {}", snapshot.name)).register(runtime.memory_pool());
+    let search = Search { snapshot: snapshot.clone(), files: files.to_vec(), spec: spec.clone(), schema, memory };
+    let batches = builder.tx();
+    builder.spawn_on(async move { search.run(batches).await.map_err(Into::into) }, &runtime.handle());
+    Ok(builder.build())
+}
+
+fn require_time(snapshot: &Snapshot, column: &str) -> Result<()> {
+    let stored = snapshot.field(column)?.data_type();
+    if matches!(stored, DataType::Timestamp(..) | DataType::Date32) {
+        return Ok(());
+    }
+    Err(Error::TypeChanged {
+        table: snapshot.name.clone(),
+        column: column.to_owned(),
+        stored: crate::table::schema::type_name(stored),
+        wanted: "timestamp".to_owned(),
+    })
+}
+
+/// A share of the keys: those whose hash is `part` modulo `of`.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    part: u64,
+    of: u64,
+}
+
+impl Share {
+    fn holds(self, key: &[u8]) -> bool {
+        self.of == 1 || hash(key) % self.of == self.part
+    }
+
+    fn halves(self) -> [Self; 2] {
+        [Self { part: self.part, of: self.of * 2 }, Self { part: self.part + self.of, of: self.of * 2 }]
+    }
+}
+
+fn hash(key: &[u8]) -> u64 {
+    let [a, b, c, d] = PART_SEEDS;
+    ahash::RandomState::with_seeds(a, b, c, d).hash_one(key)
+}
+
+/// Where a key's best observation is: its rank, and the file it is in.
+type Best = HashMap<Box<[u8]>, (Rank, usize), ahash::RandomState>;
+
+struct Search {
+    snapshot: Arc<Snapshot>,
+    files: Vec<DataFile>,
+    spec: Spec,
+    schema: SchemaRef,
+    memory: MemoryReservation,
+}
+
+impl Search {
+    async fn run(mut self, batches: Sender<PlanResult<RecordBatch>>) -> Result<()> {
+        let mut shares = vec![Share { part: 0, of: 1 }];
+        while let Some(share) = shares.pop() {
+            let winners = match self.winners(share).await {
+                Ok(winners) => winners,
+                Err(error) if exhausted(&error) && share.of < MOST_PARTS => {
+                    self.memory.free();
+                    shares.extend(share.halves());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let listening = self.gather(winners, &batches).await?;
+            self.memory.free();
+            if !listening {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Phase 1: for each file the rows that won, ascending.
+    async fn winners(&mut self, share: Share) -> Result<Vec<Vec<u64>>> {
+        let mut best = Best::default();
+        let columns = self.spec.ranked_columns();
+        let options = ReadOptions { columns: Some(columns), ..ReadOptions::default() };
+        let key_types = self.spec.keys.iter().map(|key| self.snapshot.field(key));
+        let fields = key_types.map(|field| Ok(SortField::new(field?.data_type().clone()))).collect::<Result<Vec<_>>>()?;
+        let converter = RowConverter::new(fields)?;
+        for index in 0..self.files.len() {
+            let mut rows = read_file(&self.snapshot, &self.files[index], &options)?;
+            while let Some(found) = rows.try_next().await? {
+                self.take(&mut best, share, index, &converter, &found.batch, &found.rows)?;
+            }
+        }
+        let mut winners = vec![Vec::new(); self.files.len()];
+        for (rank, file) in best.into_values() {
+            winners[file].push(rank.address.row);
+        }
+        winners.iter_mut().for_each(|rows| rows.sort_unstable());
+        Ok(winners)
+    }
+
+    fn take(
+        &mut self,
+        best: &mut Best,
+        share: Share,
+        index: usize,
+        converter: &RowConverter,
+        batch: &RecordBatch,
+        rows: &[u64],
+    ) -> Result<()> {
+        let key_count = self.spec.keys.len();
+        let keys: &[ArrayRef] = &batch.columns()[..key_count];
+        let encoded = if key_count == 0 { None } else { Some(converter.convert_columns(keys)?) };
+        let events = micros(batch.column(key_count))?;
+        let created = batch.columns().get(key_count + 1).map(micros).transpose()?;
+        let events = events.as_primitive::<TimestampMicrosecondType>();
+        let created = created.as_ref().map(|times| times.as_primitive::<TimestampMicrosecondType>());
+        let (version, order) = (self.files[index].added_version, self.files[index].order);
+        for (at, &row) in rows.iter().enumerate() {
+            if events.is_null(at) || keys.iter().any(|key| key.is_null(at)) {
+                continue;
+            }
+            let row_key = encoded.as_ref().map(|encoded| encoded.row(at));
+            let key: &[u8] = row_key.as_ref().map_or(&[], AsRef::as_ref);
+            if !share.holds(key) {
+                continue;
+            }
+            let rank = Rank {
+                event: events.value(at),
+                created: created.filter(|times| times.is_valid(at)).map(|times| times.value(at)),
+                address: Address { version, file: order, row },
+            };
+            match best.get_mut(key) {
+                Some(known) if supersedes(&rank, &known.0) => *known = (rank, index),
+                Some(_) => {}
+                None => {
+                    self.reserve(best.len(), key.len())?;
+                    best.insert(key.into(), (rank, index));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves for one more key, a good deal at a time.
+    fn reserve(&mut self, known: usize, key_bytes: usize) -> Result<()> {
+        let wanted = (known + 1) * (ENTRY_BYTES + key_bytes);
+        if wanted > self.memory.size() {
+            self.memory.try_grow((wanted - self.memory.size()).max(RESERVE_BYTES))?;
+        }
+        Ok(())
+    }
+
+    /// Phase 2: the payload of the winners; `false` when nobody listens any more.
+    async fn gather(&self, winners: Vec<Vec<u64>>, batches: &Sender<PlanResult<RecordBatch>>) -> Result<bool> {
+        for (file, rows) in self.files.iter().zip(winners) {
+            if rows.is_empty() {
+                continue;
+            }
+            let options = ReadOptions {
+                columns: Some(self.spec.columns()),
+                rows: Some(rows.into()),
+                ..ReadOptions::default()
+            };
+            let mut found = read_file(&self.snapshot, file, &options)?;
+            while let Some(found) = found.try_next().await? {
+                let batch = RecordBatch::try_new(self.schema.clone(), found.batch.columns().to_vec())?;
+                if batches.send(Ok(batch)).await.is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn micros(column: &ArrayRef) -> Result<ArrayRef> {
+    Ok(cast(column, &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?)
+}
+
+fn exhausted(error: &Error) -> bool {
+    error.kind() == tidegate_schemas::error::ErrorKind::Exhausted
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! The physical operator: collects the spine, runs phase 1 per view, then phase 2 per range of spine rows.
+//!
+//! The spine is held, and per view a few words per spine row; of the views nothing is held but one row group's keys and
+//! times per worker, and the payload of the range being put out. All of it is accounted to the memory pool. Work runs in
+//! tasks that the output stream owns: dropping the stream stops them at the next row group.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::internal_err;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as PlanResult;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, CardinalityEffect, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties, displayable,
+};
+use futures::StreamExt;
+use tokio::sync::mpsc::Sender;
+
+use super::files::Files;
+use super::gather::{ViewRead, gather};
+use super::metrics::ViewMetrics;
+use super::plan::{check, describe, output_schema};
+use super::scan::{self, Scan, Window};
+use super::spine::{self, SpineIndex, SpineRows};
+use super::{Result, Spec};
+
+/// Payload bytes held at once, at most; a smaller memory pool gets a share of itself.
+const RANGE_BYTES_MAX: usize = 512 << 20;
+/// The pool's share for one range of output.
+const RANGE_POOL_SHARE: usize = 3;
+/// Assumed bytes of a value of varying length.
+const VARYING_BYTES: usize = 32;
+
+/// The point-in-time join as an operator of one partition. See [`super::plan`] for what it puts out.
+#[derive(Debug, Clone)]
+pub struct PointInTimeExec {
+    spine: Arc<dyn ExecutionPlan>,
+    spec: Arc<Spec>,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl PointInTimeExec {
+    pub(super) fn try_new(spine: Arc<dyn ExecutionPlan>, spec: Arc<Spec>) -> Result<Self> {
+        check(&spine.schema(), &spec)?;
+        let schema = output_schema(&spine.schema(), &spec);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { spine, spec, schema, properties: Arc::new(properties), metrics })
+    }
+}
+
+impl DisplayAs for PointInTimeExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PointInTimeExec: {}", describe(&self.spec))?;
+        // The spine's plan, top down, in one line.
+        let spine = displayable(self.spine.as_ref()).indent(false).to_string();
+        write!(f, ", spine=[{}]", spine.lines().map(str::trim).collect::<Vec<_>>().join(" <- "))
+    }
+}
+
+impl ExecutionPlan for PointInTimeExec {
+    fn name(&self) -> &str {
+        "PointInTimeExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    /// None: the spine is planned and optimised for itself ([`super::Planner`]), so that no rule for the plan around this
+    /// operator drops its ORDER BY or deals its rows out to threads. Its order is the output's order.
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
+    ) -> PlanResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        if !children.is_empty() {
+            return internal_err!("PointInTimeExec has no children");
+        }
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
+        if partition != 0 {
+            return internal_err!("PointInTimeExec has one partition, not {partition}");
+        }
+        let join = Join {
+            spine: self.spine.clone(),
+            spec: self.spec.clone(),
+            schema: self.schema.clone(),
+            workers: context.session_config().target_partitions().max(1),
+            batch_rows: context.session_config().batch_size().max(1),
+            reservation: MemoryConsumer::new("PointInTime").register(context.memory_pool()),
+            baseline: BaselineMetrics::new(&self.metrics, partition),
+            metrics: self.spec.views.iter().map(|view| ViewMetrics::new(&self.metrics, &view.alias)).collect(),
+            context,
+        };
+        let mut builder = RecordBatchReceiverStream::builder(self.schema.clone(), 2);
+        let output = builder.tx();
+        builder.spawn(async move { join.run(output).await });
+        Ok(builder.build())
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
+
+/// One run of the operator.
+struct Join {
+    spine: Arc<dyn ExecutionPlan>,
+    spec: Arc<Spec>,
+    schema: SchemaRef,
+    workers: usize,
+    batch_rows: usize,
+    reservation: MemoryReservation,
+    baseline: BaselineMetrics,
+    metrics: Vec<ViewMetrics>,
+    context: Arc<TaskContext>,
+}
+
+impl Join {
+    async fn run(self, output: Sender<PlanResult<RecordBatch>>) -> PlanResult<()> {
+        let rows = self.collect().await?;
+        let indexes = spine::index(&rows, &self.spec)?;
+        self.reservation.try_grow(index_bytes(&rows, &indexes))?;
+        let mut views = Vec::with_capacity(indexes.len());
+        for (at, index) in indexes.into_iter().enumerate() {
+            views.push(Arc::new(self.scan(at, index, &rows).await?));
+        }
+        self.put_out(&rows, &views, &output).await
+    }
+
+    /// The whole spine, partition after partition.
+    async fn collect(&self) -> PlanResult<SpineRows> {
+        let mut batches = Vec::new();
+        for partition in 0..self.spine.output_partitioning().partition_count() {
+            let mut stream = self.spine.execute(partition, self.context.clone())?;
+            while let Some(batch) = stream.next().await.transpose()? {
+                self.reservation.try_grow(batch.get_array_memory_size())?;
+                if batch.num_rows() > 0 {
+                    batches.push(batch);
+                }
+            }
+        }
+        Ok(SpineRows::new(batches, &self.spec.spine_time)?)
+    }
+
+    /// Phase 1 for one view.
+    async fn scan(&self, at: usize, index: Arc<SpineIndex>, rows: &SpineRows) -> PlanResult<ViewRead> {
+        let (view, metrics) = (Arc::new(self.spec.views[at].clone()), self.metrics[at].clone());
+        let window = rows.span().map(|span| Window::new(&view, span, self.spec.as_of));
+        let wanted = |file: &_| window.is_some_and(|window| !window.misses_file(file, &view.event_time));
+        metrics.files.add(view.snapshot.files.len());
+        let files = Arc::new(Files::open(&view.snapshot, wanted).await?);
+        metrics.files_pruned.add(view.snapshot.files.len() - files.files.len());
+        self.reservation.try_grow(files.bytes() + scan::winner_bytes(&index))?;
+        let winners = match window {
+            Some(window) => {
+                let workers = self.reservation.new_empty();
+                workers.try_grow(scan::worker_bytes(&index) * self.workers)?;
+                let scan = Scan {
+                    view: view.clone(),
+                    files: files.clone(),
+                    index: index.clone(),
+                    window,
+                    as_of: self.spec.as_of,
+                    metrics: metrics.clone(),
+                };
+                scan::winners(scan, self.workers).await?
+            }
+            None => Vec::new(),
+        };
+        Ok(ViewRead { view, files, index, winners, metrics })
+    }
+
+    /// Phase 2, range after range of spine rows.
+    async fn put_out(
+        &self,
+        rows: &SpineRows,
+        views: &[Arc<ViewRead>],
+        output: &Sender<PlanResult<RecordBatch>>,
+    ) -> PlanResult<()> {
+        let row_bytes = self.added_row_bytes(rows);
+        let range_rows = (self.range_bytes() / row_bytes).max(self.batch_rows);
+        let payload = self.reservation.new_empty();
+        let mut cursor = Cursor { batches: &rows.batches, batch: 0, row: 0 };
+        let mut start = 0;
+        while start < rows.rows {
+            let end = rows.rows.min(start + range_rows);
+            payload.try_resize((end - start) * row_bytes)?;
+            let added = gather(views, start..end, self.workers).await?;
+            let mut at = 0;
+            while at < end - start {
+                let length = self.batch_rows.min(end - start - at);
+                let columns = cursor.next(length)?.into_iter().chain(added.iter().map(|c| c.slice(at, length)));
+                let batch = RecordBatch::try_new(self.schema.clone(), columns.collect())?;
+                self.baseline.record_output(length);
+                if output.send(Ok(batch)).await.is_err() {
+                    return Ok(());
+                }
+                at += length;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Estimated bytes per spine row of what the views add, with the positions that order it.
+    fn added_row_bytes(&self, rows: &SpineRows) -> usize {
+        let spine_columns = rows.batches.first().map_or(0, RecordBatch::num_columns);
+        let added = self.schema.fields().iter().skip(spine_columns);
+        let values: usize = added.map(|field| width(field.data_type())).sum();
+        values + self.spec.views.len() * 16
+    }
+
+    fn range_bytes(&self) -> usize {
+        match self.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => {
+                (bytes.saturating_sub(self.reservation.size()) / RANGE_POOL_SHARE).min(RANGE_BYTES_MAX)
+            }
+            _ => RANGE_BYTES_MAX,
+        }
+    }
+}
+
+fn index_bytes(rows: &SpineRows, indexes: &[Arc<SpineIndex>]) -> usize {
+    rows.index_bytes() + indexes.iter().map(|index| index.bytes()).sum::<usize>()
+}
+
+fn width(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Boolean => 1,
+        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum::<usize>() + 1,
+        other => other.primitive_width().unwrap_or(VARYING_BYTES),
+    }
+}
+
+/// Walks the spine's batches in steps of the output's batch size.
+struct Cursor<'a> {
+    batches: &'a [RecordBatch],
+    batch: usize,
+    row: usize,
+}
+
+impl Cursor<'_> {
+    /// The spine's columns for the next `length` rows: slices, except where a step crosses a batch's end.
+    fn next(&mut self, length: usize) -> PlanResult<Vec<ArrayRef>> {
+        let (mut pieces, mut left) = (Vec::new(), length);
+        while left > 0 {
+            let batch = &self.batches[self.batch];
+            let take = left.min(batch.num_rows() - self.row);
+            pieces.push(batch.slice(self.row, take));
+            left -= take;
+            self.row += take;
+            if self.row == batch.num_rows() {
+                (self.batch, self.row) = (self.batch + 1, 0);
+            }
+        }
+        if pieces.len() == 1 {
+            return Ok(pieces.remove(0).columns().to_vec());
+        }
+        let columns = pieces.first().map_or(0, RecordBatch::num_columns);
+        (0..columns)
+            .map(|column| {
+                let parts: Vec<&dyn arrow::array::Array> =
+                    pieces.iter().map(|piece| piece.column(column).as_ref()).collect();
+                Ok(concat(&parts)?)
+            })
+            .collect()
+    }
+}

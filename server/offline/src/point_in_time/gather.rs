@@ -1,0 +1,322 @@
+//! Phase 2: the payload of winners, column by column, into spine order.
+//!
+//! For a range of spine rows each view's winners become ([`Wanted`]) a sorted list of distinct rows, a selection per row
+//! group, and per spine row a position in that list. Then every feature column is decoded by itself, only the selected
+//! rows of it, and taken by those positions. Columns are the units of work, cut by row groups where there are fewer
+//! columns than workers; what a worker holds is one column of one range.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{
+    ArrayRef, BooleanBufferBuilder, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
+use arrow::compute::{concat, take};
+use arrow::error::ArrowError;
+use datafusion::common::runtime::JoinSet;
+use parking_lot::Mutex;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+
+use super::columns::convert;
+use super::files::{Files, Place};
+use super::metrics::ViewMetrics;
+use super::scan::{Winner, finished, repeat};
+use super::spine::{NONE, SpineIndex};
+use super::{EXPIRED, Error, Feature, NOT_FOUND, PRESENT, Result, View};
+
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 8_192;
+
+/// Rows skipped per row kept above which a list of runs is cheaper than a bit per row.
+const SPARSE: u64 = 64;
+
+/// A view after phase 1.
+#[derive(Debug)]
+pub(super) struct ViewRead {
+    pub(super) view: Arc<View>,
+    pub(super) files: Arc<Files>,
+    pub(super) index: Arc<SpineIndex>,
+    pub(super) winners: Vec<Winner>,
+    pub(super) metrics: ViewMetrics,
+}
+
+/// What a range of spine rows wants of a view.
+struct Wanted {
+    read: Arc<ViewRead>,
+    /// Per spine row, where its winner is among the decoded rows; null without one.
+    positions: UInt32Array,
+    parts: Vec<Part>,
+    event_times: Option<ArrayRef>,
+    statuses: Option<ArrayRef>,
+}
+
+/// The wanted rows of one row group.
+struct Part {
+    file: usize,
+    group: usize,
+    rows: usize,
+    selection: RowSelection,
+}
+
+/// The columns that the views add, in output order, for a range of spine rows.
+///
+/// # Errors
+/// A file that is gone or can't be read, or a value that does not convert to its feature's type.
+pub(super) async fn gather(views: &[Arc<ViewRead>], rows: Range<usize>, workers: usize) -> Result<Vec<ArrayRef>> {
+    let wanted = want(views, &rows).await?;
+    let columns: Vec<Column> = wanted
+        .iter()
+        .flat_map(|wanted| wanted.read.view.features.iter().map(|feature| (wanted.clone(), feature.clone())))
+        .map(|(wanted, feature)| Column::new(wanted, feature))
+        .collect();
+    let features = decode(columns, workers).await?;
+    let mut features = features.into_iter();
+    let mut output = Vec::new();
+    for wanted in &wanted {
+        output.extend(features.by_ref().take(wanted.read.view.features.len()));
+        output.extend(wanted.event_times.clone());
+        output.extend(wanted.statuses.clone());
+    }
+    Ok(output)
+}
+
+async fn want(views: &[Arc<ViewRead>], rows: &Range<usize>) -> Result<Vec<Arc<Wanted>>> {
+    let mut running = JoinSet::new();
+    for (at, view) in views.iter().enumerate() {
+        let (view, rows) = (view.clone(), rows.clone());
+        running.spawn(async move { (at, Wanted::new(view, rows)) });
+    }
+    let mut wanted = Vec::with_capacity(views.len());
+    while let Some(done) = running.join_next().await {
+        let (at, one) = finished(done)?;
+        wanted.push((at, Arc::new(one)));
+    }
+    wanted.sort_by_key(|(at, _)| *at);
+    Ok(wanted.into_iter().map(|(_, wanted)| wanted).collect())
+}
+
+impl Wanted {
+    fn new(read: Arc<ViewRead>, rows: Range<usize>) -> Self {
+        let count = rows.len();
+        let ttl = read.view.ttl;
+        let (mut found, mut expired) = (Vec::with_capacity(count), 0);
+        let mut event_times = read.view.event_time_output.is_some().then(|| Vec::with_capacity(count));
+        let mut statuses = read.view.status_output.is_some().then(|| Vec::with_capacity(count));
+        for (at, row) in rows.enumerate() {
+            let slot = read.index.slot_of_row(row);
+            let winner = if slot == NONE { None } else { Some(read.winners[slot as usize]) };
+            let winner = winner.and_then(|winner| winner.row().map(|row| (row, winner)));
+            let fresh = winner.is_some_and(|(_, winner)| !winner.expired(read.index.time(slot), ttl));
+            if let Some((row, _)) = winner.filter(|_| fresh) {
+                found.push((row, at as u32));
+            }
+            expired += usize::from(winner.is_some() && !fresh);
+            if let Some(times) = &mut event_times {
+                times.push(winner.map(|(_, winner)| winner.event));
+            }
+            if let Some(statuses) = &mut statuses {
+                statuses.push(match (winner, fresh) {
+                    (Some(_), true) => PRESENT,
+                    (Some(_), false) => EXPIRED,
+                    (None, _) => NOT_FOUND,
+                });
+            }
+        }
+        read.metrics.matched.add(found.len());
+        read.metrics.expired.add(expired);
+        sort(&mut found);
+        let (positions, parts) = (positions(&found, count), parts(&found, &read.files));
+        read.metrics.winners_decoded.add(parts.iter().map(|part| part.rows).sum());
+        let event_times =
+            event_times.map(|times| Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as ArrayRef);
+        let statuses = statuses.map(|statuses| Arc::new(StringArray::from(statuses)) as ArrayRef);
+        Self { read, positions, parts, event_times, statuses }
+    }
+}
+
+/// Sorts by the first number: bytes from the lowest up, as many as the largest number has.
+fn sort(rows: &mut Vec<(u64, u32)>) {
+    const DIGIT_BITS: u32 = 11;
+    let highest = rows.iter().map(|(row, _)| *row).max().unwrap_or(0);
+    let passes = (64 - highest.leading_zeros()).div_ceil(DIGIT_BITS);
+    if rows.len() < 4_096 {
+        rows.sort_unstable();
+        return;
+    }
+    let mut other = vec![(0, 0); rows.len()];
+    for pass in 0..passes {
+        let digit = |row: u64| (row >> (pass * DIGIT_BITS)) as usize & ((1 << DIGIT_BITS) - 1);
+        let mut starts = vec![0_usize; 1 << DIGIT_BITS];
+        for (row, _) in rows.iter() {
+            starts[digit(*row)] += 1;
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            (*start, sum) = (sum, sum + *start);
+        }
+        for pair in rows.iter() {
+            let at = &mut starts[digit(pair.0)];
+            other[*at] = *pair;
+            *at += 1;
+        }
+        std::mem::swap(rows, &mut other);
+    }
+}
+
+/// Numbers the distinct rows of a sorted list and gives each spine row the number of its own.
+fn positions(found: &[(u64, u32)], count: usize) -> UInt32Array {
+    let mut values = vec![0_u32; count];
+    let mut valid = BooleanBufferBuilder::new(count);
+    valid.append_n(count, false);
+    let (mut distinct, mut last) = (0_u32, None);
+    for (row, at) in found {
+        if last.is_some_and(|last| last != *row) {
+            distinct += 1;
+        }
+        last = Some(*row);
+        values[*at as usize] = distinct;
+        valid.set_bit(*at as usize, true);
+    }
+    UInt32Array::new(values.into(), Some(valid.finish().into()))
+}
+
+/// Cuts a sorted list of rows into the row groups that hold them.
+fn parts(found: &[(u64, u32)], files: &Files) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut rest = found;
+    while let Some((row, _)) = rest.first() {
+        let (file, group) = files.locate(*row);
+        let open = &files.files[file];
+        let start = open.first_row + open.group_starts[group];
+        let length = open.group_rows(group);
+        let here = rest.partition_point(|(row, _)| *row < start + length);
+        let mut wanted: Vec<u64> = rest[..here].iter().map(|(row, _)| row - start).collect();
+        wanted.dedup();
+        parts.push(Part { file, group, rows: wanted.len(), selection: selection(&wanted, length) });
+        rest = &rest[here..];
+    }
+    parts
+}
+
+fn selection(wanted: &[u64], length: u64) -> RowSelection {
+    if (wanted.len() as u64).saturating_mul(SPARSE) > length {
+        let mut mask = BooleanBufferBuilder::new(length as usize);
+        mask.append_n(length as usize, false);
+        for row in wanted {
+            mask.set_bit(*row as usize, true);
+        }
+        return RowSelection::from_boolean_buffer(mask.finish());
+    }
+    let (mut runs, mut next) = (Vec::with_capacity(wanted.len() * 2 + 1), 0);
+    for row in wanted {
+        runs.push(RowSelector::skip((row - next) as usize));
+        runs.push(RowSelector::select(1));
+        next = row + 1;
+    }
+    runs.push(RowSelector::skip((length - next) as usize));
+    RowSelection::from(runs)
+}
+
+/// One output column on its way: what its segments decoded so far.
+struct Column {
+    wanted: Arc<Wanted>,
+    feature: Feature,
+    segments: Mutex<Vec<Vec<ArrayRef>>>,
+    left: AtomicUsize,
+}
+
+impl Column {
+    fn new(wanted: Arc<Wanted>, feature: Feature) -> Self {
+        Self { wanted, feature, segments: Mutex::default(), left: AtomicUsize::new(0) }
+    }
+
+    /// Cuts the column into at most `segments` runs of row groups.
+    fn cut(&self, segments: usize) -> Vec<Range<usize>> {
+        let parts = self.wanted.parts.len();
+        let each = parts.div_ceil(segments.max(1)).max(1);
+        let cuts: Vec<Range<usize>> = (0..parts.max(1)).step_by(each).map(|at| at..(at + each).min(parts)).collect();
+        *self.segments.lock() = vec![Vec::new(); cuts.len()];
+        self.left.store(cuts.len(), Ordering::Release);
+        cuts
+    }
+
+    async fn segment(&self, parts: Range<usize>) -> Result<Vec<ArrayRef>> {
+        let (files, mut arrays) = (&self.wanted.read.files, Vec::new());
+        for part in &self.wanted.parts[parts] {
+            let converted = |array: &ArrayRef| {
+                let array = convert(array, &self.feature.data_type);
+                array.map_err(|error| files.broken(&files.files[part.file], error))
+            };
+            match files.place(part.file, &self.feature.column)? {
+                Place::Constant(value) => {
+                    let array = repeat(&value, part.rows).map_err(conversion)?;
+                    arrays.push(converted(&array)?);
+                }
+                Place::Stored(column) => {
+                    let selection = Some(part.selection.clone());
+                    let batch_rows = part.rows.min(BATCH_ROWS);
+                    let mut reader = files.read(part.file, part.group, &[column], selection, batch_rows).await?;
+                    while let Some(batch) = files.next(part.file, &mut reader)? {
+                        arrays.push(converted(batch.column(0))?);
+                    }
+                }
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// Decodes a segment; who ends the last one puts the column together.
+    async fn work(&self, at: usize, parts: Range<usize>) -> Result<Option<ArrayRef>> {
+        let arrays = self.segment(parts).await?;
+        self.segments.lock()[at] = arrays;
+        if self.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(None);
+        }
+        let arrays: Vec<ArrayRef> = std::mem::take(&mut *self.segments.lock()).into_iter().flatten().collect();
+        self.finish(&arrays).map(Some).map_err(conversion)
+    }
+
+    fn finish(&self, arrays: &[ArrayRef]) -> Result<ArrayRef, ArrowError> {
+        let positions = &self.wanted.positions;
+        if arrays.is_empty() {
+            return Ok(new_null_array(&self.feature.data_type, positions.len()));
+        }
+        let decoded = concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
+        take(&decoded, positions, None)
+    }
+}
+
+fn conversion(error: ArrowError) -> Error {
+    Error::Plan(error.into())
+}
+
+/// Decodes every column, with `workers` tasks that stop when the future is dropped.
+async fn decode(columns: Vec<Column>, workers: usize) -> Result<Vec<ArrayRef>> {
+    let segments = if columns.len() < workers * 2 { workers } else { 1 };
+    let mut units = Vec::new();
+    for (column, it) in columns.iter().enumerate() {
+        units.extend(it.cut(segments).into_iter().enumerate().map(|(at, parts)| (column, at, parts)));
+    }
+    let count = columns.len();
+    let (columns, units, next) = (Arc::new(columns), Arc::new(units), Arc::new(AtomicUsize::new(0)));
+    let mut running = JoinSet::new();
+    for _ in 0..workers.min(units.len()) {
+        let (columns, units, next) = (columns.clone(), units.clone(), next.clone());
+        running.spawn(async move {
+            let mut done = Vec::new();
+            while let Some((column, at, parts)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Some(array) = columns[*column].work(*at, parts.clone()).await? {
+                    done.push((*column, array));
+                }
+            }
+            Ok::<_, Error>(done)
+        });
+    }
+    let mut finished_columns = Vec::with_capacity(count);
+    while let Some(done) = running.join_next().await {
+        finished_columns.extend(finished(done)??);
+    }
+    finished_columns.sort_by_key(|(column, _)| *column);
+    Ok(finished_columns.into_iter().map(|(_, array)| array).collect())
+}

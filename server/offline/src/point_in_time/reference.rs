@@ -1,0 +1,219 @@
+//! The point-in-time join written naively, over batches in memory: what the fast path must equal.
+//!
+//! For each spine row, all observations with its keys, of those the visible, of those the one that supersedes the others,
+//! of that the values unless it has expired; every step by the rule in `tidegate_schemas::time`. It shares no code with
+//! the operator beyond the description of the read ([`Spec`]) and sees no files: no slots, no pruning, no late payload.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
+use arrow::compute::{cast, interleave};
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use tidegate_schemas::time::{Address, Micros, Rank, expired, knowledge_time, supersedes, visible};
+
+use super::{EXPIRED, NOT_FOUND, PRESENT, Spec, View};
+
+/// Consecutive rows of a table as they stand in history.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// Version that added them.
+    pub added_version: i64,
+    /// Their file's position among those the version added.
+    pub order: u32,
+    /// When the version was committed.
+    pub committed: Option<Micros>,
+    /// The rows, in file order, without those that were deleted.
+    pub batch: RecordBatch,
+}
+
+/// Joins `spine` to the views of `spec`, the table of each given by `tables`, in the views' order.
+///
+/// # Errors
+/// A column that is not there, or a type that is not a key, a time or the feature's.
+pub fn join(spine: &RecordBatch, spec: &Spec, tables: &[Vec<Rows>]) -> Result<RecordBatch> {
+    let times = column(spine, &spec.spine_time)?;
+    let (mut fields, mut columns) = (spine.schema().fields().to_vec(), spine.columns().to_vec());
+    for (view, table) in spec.views.iter().zip(tables) {
+        let observations = by_key(view, table)?;
+        let keys: Vec<&ArrayRef> =
+            view.keys.iter().map(|key| column(spine, &key.spine_column)).collect::<Result<_>>()?;
+        let mut winners = Vec::with_capacity(spine.num_rows());
+        for row in 0..spine.num_rows() {
+            let at = time(times, row, false)?;
+            let candidates = key(&keys, row)?.and_then(|key| observations.get(&key));
+            winners.push(candidates.zip(at).and_then(|(candidates, at)| winner(view, candidates, at, spec.as_of)));
+        }
+        for (field, array) in output(view, table, &winners)? {
+            fields.push(Arc::new(field));
+            columns.push(array);
+        }
+    }
+    let schema = Schema::new_with_metadata(Fields::from(fields), spine.schema().metadata().clone());
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(spine.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)?)
+}
+
+/// An observation, and where its values are.
+struct Observation {
+    rank: Rank,
+    known: Option<Micros>,
+    batch: usize,
+    row: usize,
+}
+
+/// The winner of a spine row.
+struct Found {
+    event: Micros,
+    fresh: bool,
+    batch: usize,
+    row: usize,
+}
+
+/// A key value in a form where equal means equal, whatever the column's width or encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Value {
+    Number(i128),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+fn winner(view: &View, candidates: &[Observation], at: Micros, as_of: Option<Micros>) -> Option<Found> {
+    let mut best: Option<&Observation> = None;
+    for candidate in candidates {
+        if !visible(candidate.rank.event, candidate.known, at, as_of, view.upper) {
+            continue;
+        }
+        if best.is_none_or(|best| supersedes(&candidate.rank, &best.rank)) {
+            best = Some(candidate);
+        }
+    }
+    best.map(|best| Found {
+        event: best.rank.event,
+        fresh: !expired(best.rank.event, at, view.ttl),
+        batch: best.batch,
+        row: best.row,
+    })
+}
+
+fn by_key(view: &View, table: &[Rows]) -> Result<HashMap<Vec<Value>, Vec<Observation>>> {
+    let mut observations: HashMap<Vec<Value>, Vec<Observation>> = HashMap::new();
+    for (number, rows) in table.iter().enumerate() {
+        let keys: Vec<&ArrayRef> =
+            view.keys.iter().map(|key| column(&rows.batch, &key.table_column)).collect::<Result<_>>()?;
+        let events = column(&rows.batch, &view.event_time)?;
+        let created = view.created_time.as_ref().map(|name| column(&rows.batch, name)).transpose()?;
+        for row in 0..rows.batch.num_rows() {
+            let (Some(key), Some(event)) = (key(&keys, row)?, time(events, row, true)?) else { continue };
+            let created = created.map(|created| time(created, row, true)).transpose()?.flatten();
+            let address = Address { version: rows.added_version, file: rows.order, row: row as u64 };
+            observations.entry(key).or_default().push(Observation {
+                rank: Rank { event, created, address },
+                known: knowledge_time(view.availability, event, created, rows.committed),
+                batch: number,
+                row,
+            });
+        }
+    }
+    Ok(observations)
+}
+
+fn output(view: &View, table: &[Rows], winners: &[Option<Found>]) -> Result<Vec<(Field, ArrayRef)>> {
+    let mut output = Vec::new();
+    for feature in &view.features {
+        // The last array is one null, for rows without a value.
+        let mut arrays = Vec::with_capacity(table.len() + 1);
+        for rows in table {
+            arrays.push(cast(column(&rows.batch, &feature.column)?, &feature.data_type)?);
+        }
+        arrays.push(new_null_array(&feature.data_type, 1));
+        let indices: Vec<(usize, usize)> = winners
+            .iter()
+            .map(|found| found.as_ref().filter(|found| found.fresh).map_or((table.len(), 0), |f| (f.batch, f.row)))
+            .collect();
+        let values = interleave(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>(), &indices)?;
+        output.push((Field::new(&feature.output, feature.data_type.clone(), true), values));
+    }
+    if let Some(name) = &view.event_time_output {
+        let times: TimestampMicrosecondArray = winners.iter().map(|found| found.as_ref().map(|f| f.event)).collect();
+        let times: ArrayRef = Arc::new(times.with_timezone("UTC"));
+        output.push((Field::new(name, times.data_type().clone(), true), times));
+    }
+    if let Some(name) = &view.status_output {
+        let status = |found: &Option<Found>| match found {
+            None => NOT_FOUND,
+            Some(found) if found.fresh => PRESENT,
+            Some(_) => EXPIRED,
+        };
+        let statuses: StringArray = winners.iter().map(|found| Some(status(found))).collect();
+        output.push((Field::new(name, DataType::Utf8, false), Arc::new(statuses)));
+    }
+    Ok(output)
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| DataFusionError::Plan(format!("no column `{name}`")))
+}
+
+/// A row's key values, or `None` when one of them is null.
+fn key(columns: &[&ArrayRef], row: usize) -> Result<Option<Vec<Value>>> {
+    let mut values = Vec::with_capacity(columns.len());
+    for column in columns {
+        let scalar = plain(ScalarValue::try_from_array(column, row)?);
+        if scalar.is_null() {
+            return Ok(None);
+        }
+        values.push(value(scalar)?);
+    }
+    Ok(Some(values))
+}
+
+fn plain(scalar: ScalarValue) -> ScalarValue {
+    match scalar {
+        ScalarValue::Dictionary(_, value) => plain(*value),
+        other => other,
+    }
+}
+
+fn value(scalar: ScalarValue) -> Result<Value> {
+    use ScalarValue as S;
+    Ok(match scalar {
+        S::Int8(Some(v)) => Value::Number(v.into()),
+        S::Int16(Some(v)) => Value::Number(v.into()),
+        S::Int32(Some(v)) | S::Date32(Some(v)) => Value::Number(v.into()),
+        S::Int64(Some(v)) => Value::Number(v.into()),
+        S::UInt8(Some(v)) => Value::Number(v.into()),
+        S::UInt16(Some(v)) => Value::Number(v.into()),
+        S::UInt32(Some(v)) => Value::Number(v.into()),
+        S::UInt64(Some(v)) => Value::Number(v.into()),
+        S::Boolean(Some(v)) => Value::Number(v.into()),
+        S::Utf8(Some(v)) | S::LargeUtf8(Some(v)) | S::Utf8View(Some(v)) => Value::Text(v),
+        S::Binary(Some(v)) | S::LargeBinary(Some(v)) | S::BinaryView(Some(v)) => Value::Bytes(v),
+        S::TimestampSecond(Some(v), _) => Value::Number(i128::from(v) * 1_000_000_000),
+        S::TimestampMillisecond(Some(v), _) => Value::Number(i128::from(v) * 1_000_000),
+        S::TimestampMicrosecond(Some(v), _) => Value::Number(i128::from(v) * 1_000),
+        S::TimestampNanosecond(Some(v), _) => Value::Number(v.into()),
+        other => return Err(DataFusionError::Plan(format!("{} can't be a key", other.data_type()))),
+    })
+}
+
+/// A row's time in microseconds, finer ones rounded up or down; coarse ones stay within the range.
+fn time(column: &ArrayRef, row: usize, up: bool) -> Result<Option<Micros>> {
+    let scalar = plain(ScalarValue::try_from_array(column, row)?);
+    if scalar.is_null() {
+        return Ok(None);
+    }
+    let nanos = match (scalar.data_type(), value(scalar)?) {
+        (DataType::Date32, Value::Number(days)) => days * 86_400 * 1_000_000_000,
+        (
+            DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond, _),
+            Value::Number(n),
+        ) => n,
+        (DataType::Timestamp(TimeUnit::Nanosecond, _), Value::Number(n)) => n,
+        (other, _) => return Err(DataFusionError::Plan(format!("{other} is not a time"))),
+    };
+    let micros = nanos.div_euclid(1_000) + i128::from(up && nanos.rem_euclid(1_000) != 0);
+    Ok(Some(Micros::try_from(micros).unwrap_or(if micros < 0 { Micros::MIN } else { Micros::MAX })))
+}

@@ -1,0 +1,267 @@
+//! Appends: rows are checked and set aside first, written and committed after, once per batch id.
+//!
+//! States of a batch: *checked* (in the spool, nothing in the table's folder) → *written* (files in the folder that no commit
+//! names; readers don't see them) → *committed* (one commit names them all, with two application transactions: the
+//! commit's version and the row count). A crash before the commit leaves only files that nothing names. The same id again
+//! finds the transactions and answers with the first outcome.
+
+mod spool;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
+use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaTable, DeltaTableError};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use super::delta::{DeltaSource, delta_error};
+use super::snapshot::Snapshot;
+use super::write::FileWriter;
+use crate::error::{Error, Result};
+use crate::ingest::{Checker, Rules};
+use crate::runtime::Runtime;
+use spool::Spool;
+
+/// Application of the transaction that holds a batch's version.
+pub(super) const VERSION_PREFIX: &str = "tidegate.version/";
+
+/// Application of the transaction that holds a batch's row count.
+pub(super) const ROWS_PREFIX: &str = "tidegate.rows/";
+
+/// Longest batch id.
+const BATCH_ID_BYTES: usize = 200;
+
+/// Attempts at a commit while others commit first.
+const COMMIT_ATTEMPTS: usize = 100;
+
+/// A batch of rows to append.
+#[derive(Debug, Clone)]
+pub struct AppendRequest {
+    /// The caller's name for this batch: the same id never writes twice. 1 to 200 printable ASCII characters.
+    pub batch_id: String,
+    /// What the rows must satisfy.
+    pub rules: Rules,
+}
+
+/// Rows on their way in. The schema is checked before the first batch is read.
+pub struct Incoming {
+    /// The schema of every batch.
+    pub schema: SchemaRef,
+    /// The batches; an error ends the append with nothing written.
+    pub batches: BoxStream<'static, Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>>,
+}
+
+/// Where a batch's rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The version that added the rows.
+    pub version: i64,
+    /// How many rows.
+    pub rows: u64,
+    /// Whether an earlier call had written them.
+    pub already: bool,
+}
+
+pub(super) async fn append(
+    table: Arc<DeltaSource>,
+    runtime: &Arc<Runtime>,
+    request: AppendRequest,
+    incoming: Incoming,
+) -> Result<Appended> {
+    check_batch_id(&request.batch_id)?;
+    if !table.writable() {
+        return Err(Error::ReadOnly { table: table.name().to_owned() });
+    }
+    let plan_runtime = runtime.clone();
+    runtime.run(async move { Append { table, runtime: plan_runtime, request }.run(incoming).await }).await
+}
+
+fn check_batch_id(id: &str) -> Result<()> {
+    let valid = (1..=BATCH_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if valid { Ok(()) } else { Err(Error::BadBatchId { id: id.chars().take(BATCH_ID_BYTES).collect() }) }
+}
+
+struct Append {
+    table: Arc<DeltaSource>,
+    runtime: Arc<Runtime>,
+    request: AppendRequest,
+}
+
+impl Append {
+    async fn run(self, incoming: Incoming) -> Result<Appended> {
+        if let Some(outcome) = self.table.ingested(&self.request.batch_id).await? {
+            return Ok(outcome);
+        }
+        let (spool, rows) = self.check(incoming).await?;
+        let (_, snapshot) = self.table.newest().await?;
+        self.require_columns(&snapshot)?;
+        let files = Unpublished::new(self.table.store());
+        let files = self.write(&snapshot, spool, files).await?;
+        self.commit(&snapshot, files, rows).await
+    }
+
+    /// Reads all batches, checks them, sets them aside.
+    async fn check(&self, mut incoming: Incoming) -> Result<(Spool, u64)> {
+        let mut checker = Checker::new(&self.request.rules, &incoming.schema)?;
+        let mut spool = Spool::new(&self.runtime, checker.schema().clone());
+        while let Some(batch) = incoming.batches.next().await {
+            let batch = checker.check(&batch.map_err(Error::Incoming)?)?;
+            spool.push(batch)?;
+        }
+        Ok((spool, checker.finish()?))
+    }
+
+    /// The table must have every column the rules name, with its type; the definitions may be ahead of it.
+    fn require_columns(&self, snapshot: &Snapshot) -> Result<()> {
+        snapshot.expect(&self.request.rules.columns)?;
+        let given = |name: &String| self.request.rules.columns.iter().any(|column| column.name == *name);
+        match snapshot.schema.fields().iter().find(|field| !field.is_nullable() && !given(field.name())) {
+            None => Ok(()),
+            Some(field) => Err(Error::ColumnMissing {
+                table: format!("{}` requires a column the definitions no longer have: `", self.table.name()),
+                column: field.name().clone(),
+                suggestion: None,
+            }),
+        }
+    }
+
+    async fn write(&self, snapshot: &Snapshot, spool: Spool, mut files: Unpublished) -> Result<Unpublished> {
+        let rules = &self.request.rules;
+        let keys = rules.columns.iter().map(|column| &column.name).filter(|name| rules.keys.contains(*name));
+        let order = keys.chain([&rules.event_time]).cloned().collect();
+        let (schema, store) = (snapshot.schema.clone(), self.table.store().clone());
+        let mut writer = FileWriter::new(&self.runtime, self.table.name(), schema, order, store);
+        for batch in spool.read()? {
+            let written = writer.write(&batch?).await;
+            files.adds = writer.written().to_vec();
+            written?;
+        }
+        match writer.finish().await {
+            Ok(adds) => files.adds = adds,
+            Err((error, adds)) => {
+                files.adds = adds;
+                return Err(error);
+            }
+        }
+        Ok(files)
+    }
+
+    async fn commit(&self, written_for: &Snapshot, mut files: Unpublished, rows: u64) -> Result<Appended> {
+        let _one = self.table.committing.lock().await;
+        for _ in 0..COMMIT_ATTEMPTS {
+            let (delta, snapshot) = self.table.newest().await?;
+            if let Some(outcome) = self.table.outcome(&delta, &self.request.batch_id).await? {
+                return Ok(outcome);
+            }
+            // A column added meanwhile is null in these files; a changed one would make them lie.
+            let same = |field: &Arc<arrow::datatypes::Field>| {
+                snapshot.schema.field_with_name(field.name()).is_ok_and(|now| now.data_type() == field.data_type())
+            };
+            if !written_for.schema.fields().iter().all(same) {
+                return Err(Error::Contended { table: self.table.name().to_owned() });
+            }
+            let version = snapshot.version + 1;
+            match self.commit_as(&delta, version, &files.adds, rows).await {
+                Ok(()) => {
+                    files.adds.clear();
+                    return Ok(Appended { version, rows, already: false });
+                }
+                Err(error) if lost_race(&error) => {}
+                Err(error) => return self.resolve(error, files).await,
+            }
+        }
+        Err(Error::Contended { table: self.table.name().to_owned() })
+    }
+
+    /// Commits as exactly this version, or fails.
+    async fn commit_as(&self, delta: &DeltaTable, version: i64, adds: &[Add], rows: u64) -> Result<(), DeltaTableError> {
+        let state = delta.snapshot()?;
+        let id = &self.request.batch_id;
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_cleanup_expired_logs(Some(false))
+            .with_application_transactions(vec![
+                Transaction::new(format!("{VERSION_PREFIX}{id}"), version),
+                Transaction::new(format!("{ROWS_PREFIX}{id}"), rows),
+            ]);
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let actions = adds.iter().cloned().map(Action::Add).collect();
+        let committed = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(state as &dyn TableReference), self.table.log_store(), operation)
+            .into_prepared_commit_future()
+            .await?
+            .await?;
+        // What follows a commit, a checkpoint now and then, does not undo it.
+        if let Err(error) = committed.await {
+            tracing::warn!(table = self.table.name(), version, %error, "no checkpoint was written");
+        }
+        Ok(())
+    }
+
+    /// An error of a commit does not say whether it happened: the log does.
+    async fn resolve(&self, error: DeltaTableError, mut files: Unpublished) -> Result<Appended> {
+        match self.table.ingested(&self.request.batch_id).await {
+            Ok(Some(outcome)) => {
+                files.adds.clear();
+                Ok(Appended { already: false, ..outcome })
+            }
+            Ok(None) => Err(delta_error(self.table.name(), "committing", error)),
+            Err(_) => {
+                files.adds.clear();
+                Err(Error::CommitUnknown { table: self.table.name().to_owned(), source: Box::new(error) })
+            }
+        }
+    }
+}
+
+/// Whether another writer took the version: this commit did not happen.
+fn lost_race(error: &DeltaTableError) -> bool {
+    match error {
+        DeltaTableError::VersionAlreadyExists(_) => true,
+        DeltaTableError::Transaction { source } => matches!(
+            source,
+            TransactionError::MaxCommitAttempts(_)
+                | TransactionError::VersionAlreadyExists(_)
+                | TransactionError::CommitConflict(_)
+        ),
+        _ => false,
+    }
+}
+
+/// Files that no commit names yet: deleted when dropped.
+struct Unpublished {
+    adds: Vec<Add>,
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Unpublished {
+    fn new(store: &Arc<dyn ObjectStore>) -> Self {
+        Self { adds: Vec::new(), store: store.clone() }
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        let paths: Vec<Path> = self.adds.drain(..).map(|add| Path::from(add.path)).collect();
+        let Ok(handle) = tokio::runtime::Handle::try_current() else { return };
+        if paths.is_empty() {
+            return;
+        }
+        let store = self.store.clone();
+        handle.spawn(async move {
+            for path in paths {
+                if let Err(error) = store.delete(&path).await {
+                    tracing::warn!(%path, %error, "a file of a failed append stays until the table is vacuumed");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! The history: what each commit added and removed, and when. It gives every file the address its rows have.
+//!
+//! A snapshot says which files are live, not which version added them nor in what order. The commit files do. Commits are
+//! read newest first until every live file is found, and kept, since a commit never changes. Where the log was cleaned up
+//! after a checkpoint, files whose commit is gone come first, ordered by modification time and path: the same snapshot
+//! then still gives the same addresses on every machine.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use deltalake::kernel::{Action, Add};
+use deltalake::logstore::{get_actions, read_commit_entry};
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use parking_lot::Mutex;
+use tidegate_schemas::time::Micros;
+
+use crate::error::{Error, Result};
+
+/// Commit files read at once.
+const CONCURRENT_READS: usize = 16;
+
+/// What one commit did, as far as it matters here.
+#[derive(Debug, Default)]
+pub(super) struct Commit {
+    /// When it was committed.
+    pub(super) committed: Option<Micros>,
+    /// Files added, in the order of the commit: path and whether their rows are new to the table.
+    pub(super) adds: Vec<(String, bool)>,
+    /// Files removed: path and whether their rows left the table.
+    pub(super) removes: HashMap<String, bool>,
+    /// Application transactions: application and its version.
+    pub(super) transactions: Vec<(String, i64)>,
+}
+
+/// Where a file stands in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) version: i64,
+    pub(super) order: u32,
+    pub(super) committed: Option<Micros>,
+}
+
+/// A live file, as the snapshot names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LiveFile {
+    pub(super) path: String,
+    /// Milliseconds, as the log keeps it.
+    pub(super) modified: i64,
+}
+
+/// The commits read so far. A commit that is gone stays `None`.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    commits: Mutex<BTreeMap<i64, Option<Arc<Commit>>>>,
+}
+
+impl History {
+    /// The commits `from..=to`, oldest first; `None` where the commit file is gone.
+    pub(super) async fn commits(
+        &self,
+        table: &str,
+        store: &Arc<dyn ObjectStore>,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(i64, Option<Arc<Commit>>)>> {
+        let missing: Vec<i64> = {
+            let known = self.commits.lock();
+            (from..=to).filter(|version| !known.contains_key(version)).collect()
+        };
+        let reads = missing.into_iter().map(|version| async move {
+            Ok::<_, Error>((version, read_commit(table, store, version).await?.map(Arc::new)))
+        });
+        let read: Vec<_> = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS).try_collect().await?;
+        let mut known = self.commits.lock();
+        known.extend(read);
+        Ok((from..=to).map(|version| (version, known.get(&version).cloned().flatten())).collect())
+    }
+
+    /// The place of each live file of `version`.
+    pub(super) async fn places(
+        &self,
+        table: &str,
+        store: &Arc<dyn ObjectStore>,
+        version: i64,
+        live: &[LiveFile],
+    ) -> Result<HashMap<String, Place>> {
+        let mut wanted: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
+        let mut places = HashMap::with_capacity(live.len());
+        let mut newest = version;
+        let mut oldest_read = version + 1;
+        'history: while !wanted.is_empty() && newest >= 0 {
+            let oldest = (newest - CONCURRENT_READS as i64 + 1).max(0);
+            for (at, commit) in self.commits(table, store, oldest, newest).await?.into_iter().rev() {
+                let Some(commit) = commit else { break 'history };
+                oldest_read = at;
+                for (order, (path, _)) in commit.adds.iter().enumerate() {
+                    // A commit that removes and adds the same path only marks rows of it as deleted: the rows that stay are
+                    // as old as they were.
+                    if commit.removes.contains_key(path) || !wanted.remove(path.as_str()) {
+                        continue;
+                    }
+                    let order = u32::try_from(order).unwrap_or(u32::MAX);
+                    places.insert(path.clone(), Place { version: at, order, committed: commit.committed });
+                }
+            }
+            newest = oldest - 1;
+        }
+        places.extend(place_unknown(live, &wanted, oldest_read - 1));
+        Ok(places)
+    }
+}
+
+/// Places for files whose commit is gone: all in the version before the oldest commit there is.
+fn place_unknown(live: &[LiveFile], unknown: &HashSet<&str>, version: i64) -> Vec<(String, Place)> {
+    let mut files: Vec<&LiveFile> = live.iter().filter(|file| unknown.contains(file.path.as_str())).collect();
+    files.sort_by_key(|file| (file.modified, &file.path));
+    let place = |(order, file): (usize, &LiveFile)| {
+        let order = u32::try_from(order).unwrap_or(u32::MAX);
+        let place = Place { version: version.max(0), order, committed: file.modified.checked_mul(1000) };
+        (file.path.clone(), place)
+    };
+    files.into_iter().enumerate().map(place).collect()
+}
+
+async fn read_commit(table: &str, store: &Arc<dyn ObjectStore>, version: i64) -> Result<Option<Commit>> {
+    let failed = |source| Error::Delta { table: table.to_owned(), doing: "reading the log", source: Box::new(source) };
+    let number = u64::try_from(version).map_err(|_| Error::Internal(format!("version {version} of a log")))?;
+    let Some(bytes) = read_commit_entry(store.as_ref(), number).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let mut commit = Commit::default();
+    for action in get_actions(number, &bytes).map_err(failed)? {
+        match action {
+            Action::Add(Add { path, data_change, .. }) => commit.adds.push((path, data_change)),
+            Action::Remove(remove) => {
+                commit.removes.insert(remove.path, remove.data_change);
+            }
+            Action::Txn(transaction) => commit.transactions.push((transaction.app_id, transaction.version)),
+            Action::CommitInfo(info) => {
+                commit.committed = info.in_commit_timestamp.or(info.timestamp).and_then(|ms| ms.checked_mul(1000));
+            }
+            _ => {}
+        }
+    }
+    if commit.committed.is_none() {
+        commit.committed = modified(store, version).await;
+    }
+    Ok(Some(commit))
+}
+
+/// When the commit file was written: what counts where the commit itself does not say.
+async fn modified(store: &Arc<dyn ObjectStore>, version: i64) -> Option<Micros> {
+    let path = commit_path(version);
+    store.head(&path).await.ok().map(|file| file.last_modified.timestamp_micros())
+}
+
+/// The path of a commit in the table's store.
+pub(super) fn commit_path(version: i64) -> object_store::path::Path {
+    object_store::path::Path::from(format!("_delta_log/{version:020}.json"))
+}

@@ -1,0 +1,205 @@
+//! Tables: the Delta log, snapshots with row addresses, appends that happen exactly once.
+//!
+//! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
+//! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
+//! [`append`] commits checked rows · [`read`] streams files · `provider` shows a snapshot to SQL.
+//!
+//! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
+
+pub mod append;
+pub mod read;
+pub mod snapshot;
+
+mod delta;
+mod durable;
+mod log;
+mod object;
+mod parquet_folder;
+mod provider;
+pub(crate) mod schema;
+mod stats;
+mod write;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_schemas::definition::Column;
+use url::Url;
+
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+pub use append::{AppendRequest, Appended, Incoming};
+use delta::DeltaSource;
+use parquet_folder::ParquetFolder;
+use snapshot::{DataFile, Snapshot};
+
+/// Where a table's rows are: an absolute path. Whether a caller may name it is decided by the server's configured roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A Delta table's folder.
+    Delta(PathBuf),
+    /// A folder of Parquet files.
+    Parquet(PathBuf),
+}
+
+impl Location {
+    /// A Delta table at an absolute path or file URI.
+    ///
+    /// # Errors
+    /// Neither of the two.
+    pub fn delta(location: &str) -> Result<Self> {
+        absolute_path(location).map(Self::Delta)
+    }
+
+    /// A folder of Parquet files at an absolute path or file URI.
+    ///
+    /// # Errors
+    /// Neither of the two.
+    pub fn parquet(location: &str) -> Result<Self> {
+        absolute_path(location).map(Self::Parquet)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            Self::Delta(path) | Self::Parquet(path) => path,
+        }
+    }
+}
+
+/// The path that an absolute path or a file URI names.
+///
+/// # Errors
+/// Neither of the two, or a path that steps upwards.
+pub fn absolute_path(location: &str) -> Result<PathBuf> {
+    let bad = || Error::BadLocation { location: location.to_owned() };
+    let path = if location.contains("://") {
+        Url::parse(location).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok())
+    } else {
+        Some(PathBuf::from(location))
+    };
+    let path = path.ok_or_else(bad)?;
+    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
+    if path.is_absolute() && !climbs { Ok(path) } else { Err(bad()) }
+}
+
+/// A handle on one source's rows. Cheap to clone; clones share what they know of the log.
+#[derive(Debug, Clone)]
+pub struct Table {
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Delta(Arc<DeltaSource>),
+    Parquet(Arc<ParquetFolder>),
+}
+
+/// What data commits between two versions did.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    /// Files whose rows are new after `from`, up to and including `to`, in address order; only those still live at `to`.
+    pub files: Vec<DataFile>,
+    /// Whether rows that were there at `from` were removed or changed, or the history needed to tell is gone: then adding
+    /// `files` is not enough and the whole table must be read.
+    pub rewritten: bool,
+}
+
+impl Table {
+    /// Opens an existing table, to read it. `name` is the source's name, for messages.
+    ///
+    /// # Errors
+    /// Nothing there, another format, or a Delta feature that is not understood.
+    pub async fn open(name: &str, location: &Location) -> Result<Self> {
+        let source = match location {
+            Location::Delta(path) => Source::Delta(Arc::new(DeltaSource::open(name, path, delta::Access::Read).await?)),
+            Location::Parquet(path) => Source::Parquet(Arc::new(ParquetFolder::open(name, path).await?)),
+        };
+        Ok(Self { source })
+    }
+
+    /// Opens a managed table; creates it, or adds the columns it lacks, if needed. `required` columns can't be null.
+    ///
+    /// # Errors
+    /// A column is stored with another type, a new column is required though rows exist, or as [`Table::open`].
+    pub async fn open_or_create(
+        name: &str,
+        location: &Location,
+        columns: &[Column],
+        required: &BTreeSet<String>,
+    ) -> Result<Self> {
+        let Location::Delta(path) = location else {
+            return Err(Error::ReadOnly { table: name.to_owned() });
+        };
+        let source = DeltaSource::open_or_create(name, path, columns, required).await?;
+        Ok(Self { source: Source::Delta(Arc::new(source)) })
+    }
+
+    /// The source's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.source {
+            Source::Delta(table) => table.name(),
+            Source::Parquet(folder) => folder.name(),
+        }
+    }
+
+    /// The version this handle has seen last; [`Table::snapshot`] looks for newer ones.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        match &self.source {
+            Source::Delta(table) => table.version(),
+            Source::Parquet(_) => 0,
+        }
+    }
+
+    /// The table at a version, or at the newest one, which the log is asked for.
+    ///
+    /// # Errors
+    /// The table is gone, has no such version, or uses a feature that is not understood.
+    pub async fn snapshot(&self, version: Option<i64>) -> Result<Arc<Snapshot>> {
+        match &self.source {
+            Source::Delta(table) => table.snapshot(version).await,
+            Source::Parquet(folder) => folder.snapshot(version).await,
+        }
+    }
+
+    /// What became of a batch id: where its rows are, or `None` if it was never appended.
+    ///
+    /// # Errors
+    /// As [`Table::snapshot`].
+    pub async fn ingested(&self, batch_id: &str) -> Result<Option<Appended>> {
+        match &self.source {
+            Source::Delta(table) => table.ingested(batch_id).await,
+            Source::Parquet(_) => Ok(None),
+        }
+    }
+
+    /// Checks all rows, then appends them in one commit: all or nothing, and once per batch id however often it is called.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] names what was wrong with the rows; in that and every other case but
+    /// [`Error::CommitUnknown`] nothing was written.
+    pub async fn append(&self, runtime: &Arc<Runtime>, request: AppendRequest, batches: Incoming) -> Result<Appended> {
+        match &self.source {
+            Source::Delta(table) => append::append(table.clone(), runtime, request, batches).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// What versions after `from` up to `to` brought.
+    ///
+    /// # Errors
+    /// As [`Table::snapshot`].
+    pub async fn added_since(&self, from: i64, to: i64) -> Result<Changes> {
+        match &self.source {
+            Source::Delta(table) => table.added_since(from, to).await,
+            Source::Parquet(_) => Ok(Changes { files: Vec::new(), rewritten: true }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

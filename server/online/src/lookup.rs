@@ -1,0 +1,96 @@
+//! Lookups: the newest served values of some features for a batch of entity rows.
+//!
+//! ```text
+//! plan      compiled once: views grouped by the entities they read, features, defaults
+//! find      encode each group's keys · probe the cache · one iterator, in key order, for the misses
+//! answer    status of each (row, view) · one pass for each feature column
+//! ```
+//! Views are read at the epochs they have when the lookup begins; an iterator that was opened after an epoch changed is not used.
+
+mod answer;
+pub(crate) mod fields;
+mod find;
+mod plan;
+
+#[cfg(test)]
+mod tests;
+
+use arrow_array::{Array, ArrayRef};
+use tidegate_schemas::time::Micros;
+
+pub use plan::Plan;
+
+use crate::layout::ViewId;
+use crate::reply::Reply;
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// What to compile a plan for.
+#[derive(Debug, Clone)]
+pub struct LookupSpec {
+    /// The views, in the order their features are answered.
+    pub views: Vec<LookupView>,
+}
+
+/// One view of a lookup.
+#[derive(Debug, Clone)]
+pub struct LookupView {
+    /// The view, as registered.
+    pub view: ViewId,
+    /// For each key of the view, which of the request's key columns holds it.
+    pub key_columns: Vec<usize>,
+    /// The view's alias, or its name.
+    pub alias: String,
+    /// The features, in order.
+    pub features: Vec<LookupFeature>,
+    /// Observations older than this many microseconds are EXPIRED; `None` is unbounded.
+    pub serve_ttl: Option<Micros>,
+}
+
+/// One feature of a lookup.
+#[derive(Debug, Clone)]
+pub struct LookupFeature {
+    /// Its name in the view.
+    pub name: String,
+    /// The name in the reply.
+    pub output: String,
+    /// Answered in place of a missing, null or expired value; in the form of
+    /// [`Feature::default`](tidegate_schemas::definition::Feature::default).
+    pub default: Option<serde_json::Value>,
+}
+
+/// How one lookup answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LookupOptions {
+    /// Return the values of expired observations; their status stays EXPIRED.
+    pub return_expired: bool,
+    /// Fill the reply's `views`.
+    pub include_times: bool,
+}
+
+impl Store {
+    /// Answers a lookup. Rows keep their order and their duplicates; without key columns (global views only) there is one row.
+    ///
+    /// # Errors
+    /// Missing or unequally long key columns; a key column of the wrong type, naming both types; a null key, naming its row; damaged
+    /// rows; a failing disk.
+    pub fn lookup(&self, plan: &Plan, keys: &[ArrayRef], now: Micros, options: &LookupOptions) -> Result<Reply> {
+        let rows = row_count(plan, keys)?;
+        let found = find::find(self.inner(), plan, keys, rows)?;
+        answer::answer(self.inner(), plan, &found, rows, now, *options)
+    }
+}
+
+fn row_count(plan: &Plan, keys: &[ArrayRef]) -> Result<usize> {
+    if keys.len() < plan.key_columns {
+        let (given, needed) = (keys.len(), plan.key_columns);
+        return Err(Error::Shape(format!("{given} key columns were given, {needed} are needed")));
+    }
+    let rows = keys.first().map_or(1, |column| column.len());
+    match keys.iter().find(|column| column.len() != rows) {
+        Some(column) => {
+            Err(Error::Shape(format!("key columns have {rows} and {} rows; give all the same length", column.len())))
+        }
+        None => Ok(rows),
+    }
+}

@@ -1,0 +1,79 @@
+//! Where features are in rows that were written under some layout: by name, so that rows outlive changes of their view.
+
+use std::sync::Arc;
+
+use tidegate_schemas::definition::Column;
+use tidegate_schemas::types::DataType;
+
+use crate::Result;
+use crate::layout::Layout;
+
+/// Features as found in the rows of one layout.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    stored: Arc<Layout>,
+    sources: Vec<Source>,
+}
+
+/// Where one feature is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// In this column.
+    Same(usize),
+    /// In this column, as a narrower integer.
+    NarrowInt(usize),
+    /// In this column, as a narrower float.
+    NarrowFloat(usize),
+    /// The rows were written before the feature was there.
+    Absent,
+    /// The rows have it with a type that does not widen to the present one.
+    Changed,
+}
+
+impl Fields {
+    /// Finds `wanted` in rows written under `stored`.
+    pub(crate) fn new(stored: Arc<Layout>, wanted: &[Column]) -> Self {
+        let source = |wanted: &Column| {
+            let Some(at) = stored.features.iter().position(|feature| feature.name == wanted.name) else {
+                return Source::Absent;
+            };
+            match (&stored.features[at].data_type, &wanted.data_type) {
+                (stored, wanted) if stored == wanted => Source::Same(at),
+                (DataType::String, DataType::Json) | (DataType::Json, DataType::String) => Source::Same(at),
+                (DataType::Int32, DataType::Int64) => Source::NarrowInt(at),
+                (DataType::Float32, DataType::Float64) => Source::NarrowFloat(at),
+                _ => Source::Changed,
+            }
+        };
+        let sources = wanted.iter().map(source).collect();
+        Self { stored, sources }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Whether the rows have this feature with a type that can't be read as the present one.
+    #[inline]
+    pub(crate) fn is_changed(&self, nth: usize) -> bool {
+        self.sources[nth] == Source::Changed
+    }
+
+    /// The stored bytes of a feature, of the type it was stored with.
+    #[inline]
+    pub(crate) fn slot<'a>(&self, nth: usize, row: &'a [u8]) -> Result<Option<&'a [u8]>> {
+        match self.sources[nth] {
+            Source::Same(at) | Source::NarrowInt(at) | Source::NarrowFloat(at) => self.stored.shape.slot(row, at),
+            Source::Absent | Source::Changed => Ok(None),
+        }
+    }
+
+    /// A feature's bytes as of the present type.
+    pub(crate) fn widened(&self, nth: usize, slot: &[u8]) -> Vec<u8> {
+        match (self.sources[nth], <[u8; 4]>::try_from(slot)) {
+            (Source::NarrowInt(_), Ok(bytes)) => i64::from(i32::from_le_bytes(bytes)).to_le_bytes().to_vec(),
+            (Source::NarrowFloat(_), Ok(bytes)) => f64::from(f32::from_le_bytes(bytes)).to_le_bytes().to_vec(),
+            _ => slot.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Opening the folder: format marker, lock, RocksDB options, metadata into memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::{fs, io};
+
+use ahash::{HashMap, HashMapExt};
+use parking_lot::{Mutex, RwLock};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, IteratorMode, Options,
+    SliceTransform,
+};
+use tidegate_schemas::definition::Column;
+
+use super::purge::Purger;
+use super::{Inner, ROWS, Settings, Store};
+use crate::cache::EntityCache;
+use crate::key;
+use crate::layout::{
+    Counters, CursorRecord, EntityTypeRecord, Layout, LayoutRecord, MetaKey, Purge, View, ViewRecord, ViewState,
+    decode_progress,
+};
+use crate::merge::Stripes;
+use crate::row::Shape;
+use crate::{Error, Result};
+
+/// The newest folder format this release reads and the one it writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// The words before the number in the marker.
+const MARKER: &str = "tidegate online ";
+
+impl Store {
+    /// Opens the store in a folder, creating both where missing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process has it open, [`Error::NewerFormat`] when a later release wrote it,
+    /// [`Error::Corrupt`] for damaged metadata.
+    pub fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<Arc<Self>> {
+        let path = path.as_ref();
+        let folder = |source| Error::Folder { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(folder)?;
+        let marked = check_marker(path)?;
+        let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes, 0);
+        let db = open_rocks(path, settings, &block_cache)?;
+        if !marked {
+            write_marker(path).map_err(folder)?;
+        }
+        let metadata = Metadata::read(&db)?;
+        let inner = Arc::new(Inner {
+            path: path.to_owned(),
+            db,
+            durability: settings.durability,
+            block_cache,
+            cache: EntityCache::new(settings.entity_cache_bytes),
+            stripes: Stripes::new(),
+            generation: AtomicU64::new(0),
+            views: RwLock::new(metadata.views),
+            layouts: RwLock::new(metadata.layouts),
+            entity_types: RwLock::new(metadata.entity_types),
+            counters: Mutex::new(metadata.counters),
+            pending_purges: AtomicU64::new(0),
+        });
+        let purger = Purger::start(&inner, metadata.purges)?;
+        Ok(Arc::new(Self { inner, purger }))
+    }
+}
+
+fn marker_path(path: &Path) -> PathBuf {
+    path.join("FORMAT")
+}
+
+/// Whether the folder is marked with a format this release reads.
+fn check_marker(path: &Path) -> Result<bool> {
+    let marker = marker_path(path);
+    let text = match fs::read_to_string(&marker) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(Error::Folder { path: marker, source }),
+    };
+    let format = text.strip_prefix(MARKER).and_then(|number| number.trim().parse::<u32>().ok());
+    match format {
+        Some(FORMAT) => Ok(true),
+        Some(found) if found > FORMAT => Err(Error::NewerFormat { path: path.to_owned(), found, supported: FORMAT }),
+        _ => Err(Error::corrupt(format!("{} does not say `{MARKER}{FORMAT}`", marker.display()))),
+    }
+}
+
+/// Written beside and then moved into place, so that a crash leaves no half marker.
+fn write_marker(path: &Path) -> io::Result<()> {
+    let beside = path.join("FORMAT.new");
+    fs::write(&beside, format!("{MARKER}{FORMAT}\n"))?;
+    fs::File::open(&beside)?.sync_all()?;
+    fs::rename(&beside, marker_path(path))?;
+    fs::File::open(path)?.sync_all()
+}
+
+fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache) -> Result<DB> {
+    let rocks = path.join("rocks");
+    let families = [
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
+        ColumnFamilyDescriptor::new(ROWS, row_options(settings, block_cache)),
+    ];
+    DB::open_cf_descriptors(&database_options(settings), rocks, families).map_err(|source| {
+        let text: &str = source.as_ref();
+        let locked = text.contains("lock file") || text.contains("lock hold by current process");
+        match locked {
+            true => Error::Locked { path: path.to_owned(), source },
+            false => Error::store("opening the folder")(source),
+        }
+    })
+}
+
+fn database_options(settings: &Settings) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_open_files(-1);
+    options.set_max_background_jobs(settings.background_jobs);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(16 << 20);
+    options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
+    options.set_bytes_per_sync(1 << 20);
+    options
+}
+
+fn row_options(settings: &Settings, block_cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(block_cache);
+    table.set_block_size(4 << 10);
+    table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(10.0, false);
+    // Every read is for an entity: one bloom entry for each, not one for each of its rows.
+    table.set_whole_key_filtering(false);
+    table.set_optimize_filters_for_memory(true);
+    table.set_format_version(6);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_prefix_extractor(SliceTransform::create("tidegate.entity.1", entity_of, Some(has_entity)));
+    options.set_memtable_prefix_bloom_ratio(0.05);
+    options.set_write_buffer_size(settings.write_buffer_bytes);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}
+
+fn entity_of(key: &[u8]) -> &[u8] {
+    key::entity_length(key).and_then(|length| key.get(..length)).unwrap_or(key)
+}
+
+fn has_entity(key: &[u8]) -> bool {
+    key::entity_length(key).is_some_and(|length| length <= key.len())
+}
+
+/// All metadata, in memory.
+struct Metadata {
+    counters: Counters,
+    entity_types: HashMap<u32, EntityTypeRecord>,
+    views: HashMap<u32, Arc<View>>,
+    layouts: HashMap<u32, Arc<Layout>>,
+    purges: Vec<Purge>,
+}
+
+/// What one pass over the metadata finds about a view.
+#[derive(Default)]
+struct Found {
+    record: Option<ViewRecord>,
+    cursor: Option<CursorRecord>,
+    progress: Option<super::Progress>,
+}
+
+impl Metadata {
+    fn read(db: &DB) -> Result<Self> {
+        let mut counters = Counters { entity_type: 1, view: 1, layout: 1 };
+        let (mut entity_types, mut layouts, mut purges) = (HashMap::new(), HashMap::new(), Vec::new());
+        let mut found: HashMap<u32, Found> = HashMap::new();
+        for entry in db.iterator(IteratorMode::Start) {
+            let (key, value) = entry.map_err(Error::store("reading metadata"))?;
+            match MetaKey::decode(&key)? {
+                MetaKey::Counters => counters = Counters::decode(&value)?,
+                MetaKey::EntityType(id) => drop(entity_types.insert(id, EntityTypeRecord::decode(&value)?)),
+                MetaKey::View(id) => found.entry(id).or_default().record = Some(ViewRecord::decode(&value)?),
+                MetaKey::Cursor(id) => found.entry(id).or_default().cursor = Some(CursorRecord::decode(&value)?),
+                MetaKey::Progress(id) => found.entry(id).or_default().progress = Some(decode_progress(&value)?),
+                MetaKey::Layout(id) => {
+                    drop(layouts.insert(id, Arc::new(Layout::new(id, LayoutRecord::decode(&value)?))))
+                }
+                MetaKey::Purge(view, epoch) => purges.push(Purge::decode(view, epoch, &value)?),
+            }
+        }
+        let view = |(id, found): (u32, Found)| Ok((id, Arc::new(View::assemble(id, found, &entity_types)?)));
+        let views = found.into_iter().map(view).collect::<Result<_>>()?;
+        Ok(Self { counters, entity_types, views, layouts, purges })
+    }
+}
+
+impl Layout {
+    pub(super) fn new(id: u32, record: LayoutRecord) -> Self {
+        Self { id, view: record.view, shape: Shape::new(&record.features), features: record.features }
+    }
+}
+
+impl View {
+    fn assemble(id: u32, found: Found, entity_types: &HashMap<u32, EntityTypeRecord>) -> Result<Self> {
+        let record = found.record.ok_or_else(|| Error::corrupt(format!("view {id} has a cursor but no definition")))?;
+        let entity_type = entity_types.get(&record.entity_type).ok_or_else(|| {
+            Error::corrupt(format!("view `{}` has entity type {}, which is missing", record.name, record.entity_type))
+        })?;
+        if entity_type.key_types.len() != record.key_names.len() {
+            return Err(Error::corrupt(format!("view `{}` and its entity type differ in their keys", record.name)));
+        }
+        let state = ViewState { record, cursor: found.cursor, progress: found.progress, flipped_at: 0 };
+        Ok(Self::new(id, &entity_type.key_types, state))
+    }
+
+    pub(super) fn new(id: u32, key_types: &[tidegate_schemas::types::DataType], state: ViewState) -> Self {
+        let key = |(name, data_type): (&String, &tidegate_schemas::types::DataType)| Column {
+            name: name.clone(),
+            data_type: data_type.clone(),
+        };
+        Self {
+            id,
+            gate: RwLock::new(()),
+            commits: Mutex::new(()),
+            keys: state.record.key_names.iter().zip(key_types).map(key).collect(),
+            project: state.record.project.clone(),
+            name: state.record.name.clone(),
+            entity_type: state.record.entity_type,
+            state: RwLock::new(state),
+        }
+    }
+}

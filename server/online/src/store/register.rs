@@ -1,0 +1,226 @@
+//! Registering views: ids are given out once and kept, layouts are added when features change.
+
+use std::sync::Arc;
+
+use rocksdb::WriteBatch;
+use tidegate_schemas::types::DataType;
+
+use super::{Inner, Store};
+use crate::layout::{
+    ALL_EPOCHS, Counters, EntityTypeRecord, Layout, LayoutRecord, MetaKey, Purge, View, ViewId, ViewLayout, ViewRecord,
+    ViewState,
+};
+use crate::{Error, Result};
+
+/// The epoch of a new view.
+const FIRST_EPOCH: u32 = 1;
+
+impl Store {
+    /// Makes a view known, or its present features where it is known. Doing it again changes nothing.
+    ///
+    /// New features make a new layout: rows written before stay readable by feature name. A change of the view's entities or key
+    /// types makes a new view without rows or cursor; the old rows are deleted in the background. A full refresh under way is
+    /// cancelled when the layout changes, for its rows would lack the new features.
+    ///
+    /// # Errors
+    /// Duplicate feature names, keys of types that can't be keys, a failing disk.
+    pub fn register(&self, layout: &ViewLayout) -> Result<ViewId> {
+        check(layout)?;
+        let inner = &self.inner;
+        let mut counters = inner.counters.lock();
+        let mut change = Change { counters: *counters, batch: WriteBatch::default(), purge: None };
+        let entity_type = change.entity_type(inner, layout);
+        let present = inner.find_view(&layout.project, &layout.view);
+        let (view, layout_id) = match present.filter(|view| view.entity_type == entity_type) {
+            Some(view) => {
+                let id = change.layout(inner, view.id, layout);
+                inner.adopt_layout(&view, layout, id, &mut change)?;
+                (view.id, id)
+            }
+            None => change.new_view(inner, entity_type, layout)?,
+        };
+        *counters = change.counters;
+        if let Some(purge) = change.purge {
+            self.purger.add(purge);
+        }
+        Ok(ViewId { view, layout: layout_id })
+    }
+
+    /// Forgets a view: its cursor at once, its rows in the background. `false` where there was none.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn remove(&self, project: &str, view: &str) -> Result<bool> {
+        let _counters = self.inner.counters.lock();
+        let Some(view) = self.inner.find_view(project, view) else { return Ok(false) };
+        let mut batch = WriteBatch::default();
+        let purge = self.inner.forget_view(&view, &mut batch, |batch| self.inner.commit_metadata(batch))?;
+        self.purger.add(purge);
+        Ok(true)
+    }
+}
+
+/// A registration being put together; nothing in memory changes before its batch is committed.
+struct Change {
+    counters: Counters,
+    batch: WriteBatch,
+    purge: Option<Purge>,
+}
+
+fn check(layout: &ViewLayout) -> Result<()> {
+    let view = &layout.view;
+    if let Some(key) = layout.keys.iter().find(|key| !key.data_type.is_key_type()) {
+        return Err(Error::Layout(format!(
+            "key `{}` of view `{view}` is {}, which can't be a key; use bool, int32, int64, string, bytes, timestamp or date",
+            key.name, key.data_type
+        )));
+    }
+    let mut names: Vec<&str> = layout.features.iter().map(|feature| feature.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::Layout(format!("view `{view}` has two features named `{}`; rename one", pair[0])));
+    }
+    // Types are stored by name, so each must read back as itself.
+    let lost = |data_type: &DataType| data_type.to_string().parse().as_ref() != Ok(data_type);
+    match layout.features.iter().find(|feature| lost(&feature.data_type)) {
+        Some(feature) => Err(Error::Layout(format!(
+            "the type of feature `{}` of view `{view}`, {}, has a name that does not read back; use plain field names",
+            feature.name, feature.data_type
+        ))),
+        None => Ok(()),
+    }
+}
+
+impl Change {
+    fn put(&mut self, key: MetaKey, value: &[u8]) {
+        self.batch.put(key.encode(), value);
+    }
+
+    fn entity_type(&mut self, inner: &Inner, layout: &ViewLayout) -> u32 {
+        let record = EntityTypeRecord {
+            project: layout.project.clone(),
+            entities: layout.entities.clone(),
+            key_types: layout.keys.iter().map(|key| key.data_type.clone()).collect(),
+        };
+        let known = inner.entity_types.read().iter().find(|(_, known)| **known == record).map(|(&id, _)| id);
+        known.unwrap_or_else(|| {
+            let id = self.counters.entity_type;
+            self.counters.entity_type += 1;
+            self.put(MetaKey::EntityType(id), &record.encode());
+            id
+        })
+    }
+
+    fn layout(&mut self, inner: &Inner, view: u32, layout: &ViewLayout) -> u32 {
+        let same = |known: &&Arc<Layout>| known.view == view && known.features == layout.features;
+        let known = inner.layouts.read().values().find(same).map(|known| known.id);
+        known.unwrap_or_else(|| {
+            let id = self.counters.layout;
+            self.counters.layout += 1;
+            self.put(MetaKey::Layout(id), &LayoutRecord { view, features: layout.features.clone() }.encode());
+            id
+        })
+    }
+
+    /// A view with new ids, in place of one of the same name.
+    fn new_view(&mut self, inner: &Inner, entity_type: u32, layout: &ViewLayout) -> Result<(u32, u32)> {
+        let id = self.counters.view;
+        self.counters.view += 1;
+        let layout_id = self.layout(inner, id, layout);
+        let record = ViewRecord {
+            project: layout.project.clone(),
+            name: layout.view.clone(),
+            entity_type,
+            key_names: layout.keys.iter().map(|key| key.name.clone()).collect(),
+            layout: layout_id,
+            epoch: FIRST_EPOCH,
+            building: None,
+            next_epoch: FIRST_EPOCH + 1,
+        };
+        self.put(MetaKey::View(id), &record.encode());
+        self.put(MetaKey::Counters, &self.counters.encode());
+        match inner.find_view(&layout.project, &layout.view) {
+            Some(old) => {
+                let mut batch = std::mem::take(&mut self.batch);
+                self.purge = Some(inner.forget_view(&old, &mut batch, |batch| inner.commit_metadata(batch))?);
+            }
+            None => inner.commit_metadata(std::mem::take(&mut self.batch))?,
+        }
+        inner.remember(id, record, layout_id, entity_type, layout);
+        Ok((id, layout_id))
+    }
+}
+
+impl Inner {
+    fn find_view(&self, project: &str, name: &str) -> Option<Arc<View>> {
+        self.views.read().values().find(|view| view.project == project && view.name == name).cloned()
+    }
+
+    /// Makes a layout the view's present one.
+    fn adopt_layout(&self, view: &View, layout: &ViewLayout, id: u32, change: &mut Change) -> Result<()> {
+        if view.state.read().record.layout == id {
+            return Ok(());
+        }
+        let _gate = view.gate.write();
+        let mut state = view.state.read().clone();
+        state.record.layout = id;
+        if let Some(epoch) = state.record.building.take() {
+            let purge = Purge { view: view.id, epoch, entity_type: view.entity_type };
+            change.put(purge.key(), &purge.encode());
+            change.batch.delete(MetaKey::Progress(view.id).encode());
+            change.purge = Some(purge);
+            state.progress = None;
+        }
+        change.put(MetaKey::View(view.id), &state.record.encode());
+        change.put(MetaKey::Counters, &change.counters.encode());
+        self.commit_metadata(std::mem::take(&mut change.batch))?;
+        let record = LayoutRecord { view: view.id, features: layout.features.clone() };
+        self.layouts.write().entry(id).or_insert_with(|| Arc::new(Layout::new(id, record)));
+        *view.state.write() = state;
+        Ok(())
+    }
+
+    /// Adds a committed view to what is in memory.
+    fn remember(&self, id: u32, record: ViewRecord, layout_id: u32, entity_type: u32, layout: &ViewLayout) {
+        let key_types: Vec<DataType> = layout.keys.iter().map(|key| key.data_type.clone()).collect();
+        let entity = EntityTypeRecord {
+            project: layout.project.clone(),
+            entities: layout.entities.clone(),
+            key_types: key_types.clone(),
+        };
+        let features = LayoutRecord { view: id, features: layout.features.clone() };
+        self.entity_types.write().insert(entity_type, entity);
+        self.layouts.write().insert(layout_id, Arc::new(Layout::new(layout_id, features)));
+        let state = ViewState { record, cursor: None, progress: None, flipped_at: 0 };
+        self.views.write().insert(id, Arc::new(View::new(id, &key_types, state)));
+    }
+
+    /// Removes a view's metadata and notes its rows for deletion, with whatever else is in the batch.
+    fn forget_view(
+        &self,
+        view: &View,
+        batch: &mut WriteBatch,
+        commit: impl FnOnce(WriteBatch) -> Result<()>,
+    ) -> Result<Purge> {
+        let _gate = view.gate.write();
+        let layouts: Vec<u32> =
+            self.layouts.read().values().filter(|layout| layout.view == view.id).map(|layout| layout.id).collect();
+        let purge = Purge { view: view.id, epoch: ALL_EPOCHS, entity_type: view.entity_type };
+        for key in [MetaKey::View(view.id), MetaKey::Cursor(view.id), MetaKey::Progress(view.id)] {
+            batch.delete(key.encode());
+        }
+        layouts.iter().for_each(|&id| batch.delete(MetaKey::Layout(id).encode()));
+        batch.put(purge.key().encode(), purge.encode());
+        commit(std::mem::take(batch))?;
+        self.views.write().remove(&view.id);
+        self.layouts.write().retain(|_, layout| layout.view != view.id);
+        Ok(purge)
+    }
+
+    /// Commits metadata; always synced, for it is rare and everything hangs on it.
+    pub(super) fn commit_metadata(&self, batch: WriteBatch) -> Result<()> {
+        let mut options = rocksdb::WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(Error::store("writing metadata"))
+    }
+}

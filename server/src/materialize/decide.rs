@@ -1,0 +1,98 @@
+//! What a view needs: nothing, the files added since its cursor, or everything.
+
+use std::sync::Arc;
+
+use tidegate_offline::table::Table;
+use tidegate_offline::table::snapshot::{DataFile, Snapshot};
+use tidegate_online::{Cursor, Progress, Store, ViewId};
+
+use super::Position;
+use crate::service::Result;
+
+/// Files to read, in address order, and where to begin.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) files: Vec<DataFile>,
+    /// Rebuild in a new epoch.
+    pub(super) full: bool,
+    /// What an interrupted run left behind.
+    pub(super) resume: Option<Progress>,
+}
+
+impl Work {
+    /// The table version that is reached.
+    pub(super) fn target(&self) -> i64 {
+        self.snapshot.version
+    }
+
+    /// Where to begin.
+    pub(super) fn start(&self) -> Position {
+        self.resume.map_or_else(Position::default, |progress| Position::decode(progress.position))
+    }
+
+    /// Rows of the files, as far as the log says.
+    pub(super) fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows.unwrap_or(0)).sum()
+    }
+}
+
+/// The next thing to do, or `None` when the view is at the table's newest version.
+pub(super) async fn next(store: &Store, view: ViewId, table: &Table, full: bool) -> Result<Option<Work>> {
+    let newest = table.snapshot(None).await?;
+    let cursor = store.cursor(view)?;
+    let left = store.progress(view)?;
+    if let Some(progress) = left.filter(|progress| progress.full) {
+        return Ok(Some(resume_full(store, view, table, progress, newest).await?));
+    }
+    // Rows were written before the view had its present features, or for a table that has gone back since.
+    let usable = |cursor: &Cursor| !full && cursor.layout_current && cursor.version <= newest.version;
+    let Some(cursor) = cursor.filter(usable) else {
+        return Ok(Some(everything(newest)));
+    };
+    if let Some(progress) = left.filter(|progress| cursor.version < progress.target_version)
+        && let Ok(snapshot) = table.snapshot(Some(progress.target_version)).await
+    {
+        return Ok(Some(since(table, cursor.version, snapshot, Some(progress), newest).await?));
+    }
+    if cursor.version == newest.version {
+        return Ok(None);
+    }
+    Ok(Some(since(table, cursor.version, newest.clone(), None, newest).await?))
+}
+
+/// Goes on with a rebuild at the version it was begun for, or begins anew when that version can't be read any more.
+async fn resume_full(
+    store: &Store,
+    view: ViewId,
+    table: &Table,
+    progress: Progress,
+    newest: Arc<Snapshot>,
+) -> Result<Work> {
+    match table.snapshot(Some(progress.target_version)).await {
+        Ok(snapshot) => Ok(Work { files: snapshot.files.clone(), snapshot, full: true, resume: Some(progress) }),
+        Err(error) => {
+            tracing::warn!(%error, "an interrupted full materialization begins anew");
+            store.cancel_full(view)?;
+            Ok(everything(newest))
+        }
+    }
+}
+
+async fn since(
+    table: &Table,
+    cursor: i64,
+    target: Arc<Snapshot>,
+    resume: Option<Progress>,
+    newest: Arc<Snapshot>,
+) -> Result<Work> {
+    let changes = table.added_since(cursor, target.version).await?;
+    if changes.rewritten {
+        return Ok(everything(newest));
+    }
+    Ok(Work { snapshot: target, files: changes.files, full: false, resume })
+}
+
+fn everything(snapshot: Arc<Snapshot>) -> Work {
+    Work { files: snapshot.files.clone(), snapshot, full: true, resume: None }
+}

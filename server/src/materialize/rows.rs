@@ -1,0 +1,148 @@
+//! A batch of a table as rows of the online tier.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, is_not_null, kernels::boolean::and};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, TimestampSecondType};
+use tidegate_schemas::catalog::Catalog;
+use tidegate_schemas::definition::{FeatureView, Source};
+
+use crate::service::{Error, Result};
+
+/// Which columns of a table make up a view's rows.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    /// Key columns with the types the online tier has.
+    keys: Vec<(String, DataType)>,
+    event: String,
+    created: Option<String>,
+    features: Vec<(String, DataType)>,
+}
+
+/// Rows of the online tier; all columns have one length.
+#[derive(Debug)]
+pub(super) struct Observations {
+    pub(super) keys: Vec<ArrayRef>,
+    pub(super) event: TimestampMicrosecondArray,
+    pub(super) created: Option<TimestampMicrosecondArray>,
+    pub(super) features: Vec<ArrayRef>,
+    /// Rows left out: a null key or a null event time.
+    pub(super) skipped: u64,
+}
+
+impl Columns {
+    pub(super) fn of(catalog: &Catalog, view: &FeatureView, source: &Source) -> Self {
+        let key = |key: tidegate_schemas::definition::Column| {
+            let column = view.key_columns.get(&key.name).unwrap_or(&key.name).clone();
+            (column, key.data_type.to_arrow())
+        };
+        Self {
+            keys: catalog.keys(view).into_iter().map(key).collect(),
+            event: source.event_time.clone(),
+            created: source.created_time.clone(),
+            features: view.features.iter().map(|f| (f.column.clone(), f.data_type.to_arrow())).collect(),
+        }
+    }
+
+    /// The columns to read, each once.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let keys = self.keys.iter().map(|(name, _)| name);
+        let features = self.features.iter().map(|(name, _)| name);
+        for name in keys.chain([&self.event]).chain(&self.created).chain(features) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// What the online tier's rows depend on besides the table's contents; a cursor is good only for the same.
+    pub(super) fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+
+    /// No rows at all, for a write that only moves the cursor.
+    pub(super) fn none(&self) -> Observations {
+        let empty = |columns: &[(String, DataType)]| {
+            columns.iter().map(|(_, data_type)| arrow::array::new_empty_array(data_type)).collect()
+        };
+        let times = || TimestampMicrosecondArray::from(Vec::<i64>::new()).with_timezone("UTC");
+        Observations {
+            keys: empty(&self.keys),
+            event: times(),
+            created: self.created.as_ref().map(|_| times()),
+            features: empty(&self.features),
+            skipped: 0,
+        }
+    }
+
+    /// The observations of a batch.
+    pub(super) fn read(&self, batch: &RecordBatch) -> Result<Observations> {
+        let kept = self.observations(batch)?;
+        let take = |(name, data_type): &(String, DataType)| cast(column(&kept, name)?, data_type, name);
+        Ok(Observations {
+            keys: self.keys.iter().map(take).collect::<Result<_>>()?,
+            event: micros(column(&kept, &self.event)?, &self.event)?,
+            created: self.created.as_ref().map(|name| micros(column(&kept, name)?, name)).transpose()?,
+            features: self.features.iter().map(take).collect::<Result<_>>()?,
+            skipped: (batch.num_rows() - kept.num_rows()) as u64,
+        })
+    }
+
+    /// The batch without rows whose key or event time is null.
+    fn observations(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let needed = self.keys.iter().map(|(name, _)| name).chain([&self.event]);
+        let mut keep: Option<BooleanArray> = None;
+        for name in needed {
+            let array = column(batch, name)?;
+            if array.null_count() > 0 {
+                let present = is_not_null(array)?;
+                keep = Some(match keep {
+                    Some(so_far) => and(&so_far, &present)?,
+                    None => present,
+                });
+            }
+        }
+        Ok(match keep {
+            Some(keep) => filter_record_batch(batch, &keep)?,
+            None => batch.clone(),
+        })
+    }
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| Error::internal(format!("column `{name}` was not read")))
+}
+
+fn cast(array: &ArrayRef, to: &DataType, name: &str) -> Result<ArrayRef> {
+    if array.data_type() == to {
+        return Ok(array.clone());
+    }
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, to, &strict).map_err(|error| {
+        Error::invalid(format!(
+            "column `{name}` has a value that is no {to}: {error}; correct the definition or the table"
+        ))
+    })
+}
+
+/// Times as microseconds. Finer ones round up, as in every read of the table: rounding never makes a value older than it is.
+fn micros(array: &ArrayRef, name: &str) -> Result<TimestampMicrosecondArray> {
+    let times: PrimitiveArray<TimestampMicrosecondType> = match array.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            let nanos = array.as_primitive::<TimestampNanosecondType>();
+            nanos.unary(|value| value.div_euclid(1000) + i64::from(value.rem_euclid(1000) != 0))
+        }
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            let seconds = array.as_primitive::<TimestampSecondType>();
+            seconds.unary(|value| value.saturating_mul(1_000_000))
+        }
+        _ => {
+            let utc = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")));
+            cast(array, &utc, name)?.as_primitive::<TimestampMicrosecondType>().clone()
+        }
+    };
+    Ok(times.with_timezone("UTC"))
+}

@@ -1,0 +1,274 @@
+//! The job of one view: reads, writes, reports, and stops at a batch when nobody wants it any more.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tidegate_offline::runtime::Runtime;
+use tidegate_offline::table::Table;
+use tidegate_offline::table::read::{FileBatch, ReadOptions, read_file};
+use tidegate_online::{Commit, Origin, Progress, Rows, Store, ViewId, Written};
+use tidegate_schemas::catalog::Catalog;
+use tidegate_schemas::definition::{FeatureView, Source};
+use tidegate_schemas::error::ErrorKind;
+use tokio::sync::mpsc;
+
+use super::decide::{self, Work};
+use super::rows::{Columns, Observations};
+use super::{Claim, Position};
+use crate::clock::Clock;
+use crate::service::{Error, MaterializeProgress, Result};
+use crate::shutdown::Registration;
+use crate::telemetry::{JobOutcome, Telemetry};
+
+/// Everything the materialization of one view needs.
+pub struct Job {
+    /// The view's name, for messages.
+    pub view: String,
+    /// Where rows go.
+    pub store: Arc<Store>,
+    /// The view there.
+    pub id: ViewId,
+    /// Where rows come from.
+    pub table: Table,
+    /// The threads that read.
+    pub plans: Arc<Runtime>,
+    /// When the cursor is set.
+    pub clock: Clock,
+    /// Counters.
+    pub telemetry: Arc<Telemetry>,
+    /// Rebuild from the whole table.
+    pub full: bool,
+    /// Rows in one atomic write.
+    pub batch_rows: usize,
+    /// Keeps other jobs off this view.
+    pub claim: Claim,
+    columns: Columns,
+}
+
+/// What [`Job::new`] takes from the definitions.
+pub struct Subject<'a> {
+    /// The project's definitions.
+    pub catalog: &'a Catalog,
+    /// The view.
+    pub view: &'a FeatureView,
+    /// Its source.
+    pub source: &'a Source,
+}
+
+/// Whom a job reports to; it stops when nobody listens.
+pub(crate) type Reports = mpsc::Sender<Result<MaterializeProgress>>;
+
+/// Rows that wait to be written, and where the reader is after them.
+struct Pending {
+    observations: Observations,
+    after: Position,
+    version: i64,
+}
+
+/// One pass over the files of a [`Work`].
+struct Pass<'a> {
+    job: &'a Job,
+    work: &'a Work,
+    progress: Progress,
+    report: MaterializeProgress,
+    reports: &'a Reports,
+    registration: &'a Registration,
+}
+
+impl Job {
+    /// A job for a view.
+    #[must_use]
+    #[allow(clippy::too_many_arguments, reason = "the parts of a server that a job borrows, each once")]
+    pub fn new(
+        subject: &Subject<'_>,
+        store: Arc<Store>,
+        id: ViewId,
+        table: Table,
+        plans: Arc<Runtime>,
+        clock: Clock,
+        telemetry: Arc<Telemetry>,
+        claim: Claim,
+    ) -> Self {
+        let columns = Columns::of(subject.catalog, subject.view, subject.source);
+        let view = subject.view.name.clone();
+        Self { view, store, id, table, plans, clock, telemetry, full: false, batch_rows: 16_384, claim, columns }
+    }
+
+    /// Brings the view up to the table's newest version, and sends one report with `done` at the end.
+    ///
+    /// # Errors
+    /// `Cancelled` when nobody listens any more or the server stops; whatever reading or writing fails with. What was written stays and
+    /// is resumed.
+    pub(crate) async fn run(self, reports: &Reports, registration: &Registration) -> Result<()> {
+        self.telemetry.job_started();
+        let result = self.bring_up(reports, registration).await;
+        self.telemetry.job_ended(match &result {
+            Ok(()) => JobOutcome::Done,
+            Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unavailable) => JobOutcome::Stopped,
+            Err(_) => JobOutcome::Failed,
+        });
+        result
+    }
+
+    async fn bring_up(&self, reports: &Reports, registration: &Registration) -> Result<()> {
+        let from = self.store.cursor(self.id)?.map(|cursor| cursor.version);
+        let mut last = MaterializeProgress {
+            view: self.view.clone(),
+            done: false,
+            from_version: from,
+            to_version: from.unwrap_or(0),
+            rows_read: 0,
+            rows_total: 0,
+            rows_written: 0,
+            rows_skipped: 0,
+            full: false,
+        };
+        let mut full = self.full;
+        while let Some(work) = decide::next(&self.store, self.id, &self.table, full).await? {
+            // A rebuild that was interrupted and is finished now is what was asked for.
+            full = false;
+            last = self.pass(&work, last, reports, registration).await?;
+        }
+        last.done = true;
+        send(reports, last).await
+    }
+
+    async fn pass(
+        &self,
+        work: &Work,
+        mut report: MaterializeProgress,
+        reports: &Reports,
+        registration: &Registration,
+    ) -> Result<MaterializeProgress> {
+        report.to_version = work.target();
+        report.rows_total += work.rows();
+        report.full |= work.full;
+        let progress = self.begin(work)?;
+        send(reports, report.clone()).await?;
+        let mut pass = Pass { job: self, work, progress, report, reports, registration };
+        pass.read_all().await?;
+        let report = pass.report;
+        tracing::info!(
+            view = self.view,
+            version = work.target(),
+            full = work.full,
+            read = report.rows_read,
+            written = report.rows_written,
+            skipped = report.rows_skipped,
+            "materialized"
+        );
+        Ok(report)
+    }
+
+    fn begin(&self, work: &Work) -> Result<Progress> {
+        let now = self.clock.now();
+        match work.resume {
+            Some(progress) if !work.full => Ok(progress),
+            _ if work.full => Ok(self.store.begin_full(self.id, work.target(), now)?),
+            _ => Ok(Progress {
+                target_version: work.target(),
+                full: false,
+                position: 0,
+                rows_read: 0,
+                rows_written: 0,
+                started_at: now,
+            }),
+        }
+    }
+
+    /// Rows and their commit reach the store together, on a thread that may wait for the disk.
+    async fn write(&self, observations: Observations, version: i64, commit: Commit) -> Result<Written> {
+        let (store, id) = (self.store.clone(), self.id);
+        let written = tokio::task::spawn_blocking(move || {
+            let Observations { keys, event, created, features, .. } = &observations;
+            let origin = Origin::Table { version };
+            store.write(id, Rows { keys, event, created: created.as_ref(), features, origin }, commit)
+        });
+        let written = written.await.map_err(|error| Error::internal("a write panicked").with_source(error))?;
+        Ok(written?)
+    }
+}
+
+impl Pass<'_> {
+    /// Reads the files from the start position; writes each batch once the next is there, so that the last one is known as such.
+    async fn read_all(&mut self) -> Result<()> {
+        let start = self.work.start();
+        let columns = Some(self.job.columns.names());
+        let options = ReadOptions { columns, batch_rows: self.job.batch_rows, ..ReadOptions::default() };
+        let mut pending: Option<Pending> = None;
+        let files = self.work.files.iter().enumerate().skip(usize::try_from(start.file).unwrap_or(usize::MAX));
+        for (index, file) in files {
+            let index = index as u64;
+            let first_row = if index == start.file { start.row } else { 0 };
+            let mut batches = read_file(&self.work.snapshot, file, &options)?;
+            while let Some(batch) = batches.next().await {
+                let Some((batch, after)) = unread(batch?, index, first_row) else { continue };
+                let observations = self.job.columns.read(&batch.batch)?;
+                self.report.rows_read += batch.batch.num_rows() as u64;
+                self.progress.rows_read += batch.batch.num_rows() as u64;
+                let next = Pending { observations, after, version: file.added_version };
+                if let Some(ready) = pending.replace(next) {
+                    self.write_progress(ready).await?;
+                }
+            }
+        }
+        self.write_last(pending).await
+    }
+
+    async fn write_progress(&mut self, ready: Pending) -> Result<()> {
+        self.progress.position = ready.after.encode();
+        let skipped = ready.observations.skipped;
+        let written = self.job.write(ready.observations, ready.version, Commit::Progress(self.progress)).await?;
+        self.count(written, skipped);
+        send(self.reports, self.report.clone()).await?;
+        if self.registration.is_stopping() {
+            let message = format!("the server stops; materialize `{}` again and it goes on here", self.job.view);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        Ok(())
+    }
+
+    /// The last rows and the cursor: one write, or for a rebuild the flip to its epoch.
+    async fn write_last(&mut self, pending: Option<Pending>) -> Result<()> {
+        let (version, now) = (self.work.target(), self.job.clock.now());
+        if self.work.full {
+            if let Some(last) = pending {
+                self.write_progress(last).await?;
+            }
+            let (store, id) = (self.job.store.clone(), self.job.id);
+            let flipped = tokio::task::spawn_blocking(move || store.finish_full(id, version, now)).await;
+            return Ok(flipped.map_err(|error| Error::internal("a flip panicked").with_source(error))??);
+        }
+        let (observations, origin) = match pending {
+            Some(last) => (last.observations, last.version),
+            None => (self.job.columns.none(), version),
+        };
+        let skipped = observations.skipped;
+        let written = self.job.write(observations, origin, Commit::Cursor { version, now }).await?;
+        self.count(written, skipped);
+        Ok(())
+    }
+
+    fn count(&mut self, written: Written, skipped: u64) {
+        self.progress.rows_written += written.written;
+        self.report.rows_written += written.written;
+        self.report.rows_skipped += skipped;
+        self.job.telemetry.materialized(written.written, written.kept, skipped);
+    }
+}
+
+/// The rows of a batch from `first_row` on, and the position after them; `None` when all of it was written before.
+fn unread(mut found: FileBatch, file: u64, first_row: u64) -> Option<(FileBatch, Position)> {
+    let last = *found.rows.last()?;
+    let known = found.rows.partition_point(|row| *row < first_row);
+    if known == found.rows.len() {
+        return None;
+    }
+    found.batch = found.batch.slice(known, found.rows.len() - known);
+    found.rows.drain(..known);
+    Some((found, Position { file, row: last + 1 }))
+}
+
+async fn send(reports: &Reports, report: MaterializeProgress) -> Result<()> {
+    reports.send(Ok(report)).await.map_err(|_| Error::new(ErrorKind::Cancelled, "the caller went away"))
+}

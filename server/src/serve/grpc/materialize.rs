@@ -1,0 +1,82 @@
+//! Materialization over gRPC: progress as a stream, whose end is the work's end and whose cancellation stops it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, StreamExt};
+use tidegate_proto::materialize::v1::{self as wire, materialize_service_server::MaterializeService};
+use tonic::{Request, Response, Status};
+
+use crate::serve::error::{panicked, status};
+use crate::serve::meter::metered;
+use crate::serve::principal;
+use crate::service::{Error, MaterializeProgress, MaterializeRequest, Tidegate, ViewStatus};
+
+/// What the wire says where there is no version.
+const NO_VERSION: i64 = -1;
+
+/// The materialization door.
+pub(super) struct MaterializeDoor {
+    service: Arc<Tidegate>,
+}
+
+impl MaterializeDoor {
+    pub(super) fn new(service: Arc<Tidegate>) -> Self {
+        Self { service }
+    }
+}
+
+#[tonic::async_trait]
+impl MaterializeService for MaterializeDoor {
+    type MaterializeStream = BoxStream<'static, Result<wire::MaterializeProgress, Status>>;
+
+    async fn materialize(
+        &self,
+        request: Request<wire::MaterializeRequest>,
+    ) -> Result<Response<Self::MaterializeStream>, Status> {
+        let caller = principal::of(&request)?;
+        let wire::MaterializeRequest { project, views, full } = request.into_inner();
+        let work = self.service.materialize(&caller, MaterializeRequest { project, views, full });
+        let steps = metered(&self.service, "grpc", "materialize", work).await.map_err(status)?;
+        let steps = AssertUnwindSafe(steps).catch_unwind().map(|step| match step {
+            Ok(step) => step.map(progress).map_err(status),
+            Err(panic) => Err(status(Error::internal(format!("materialization failed: {}", panicked(&*panic))))),
+        });
+        Ok(Response::new(steps.boxed()))
+    }
+
+    async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
+        let caller = principal::of(&request)?;
+        let wire::StatusRequest { project, views } = request.into_inner();
+        let answer = self.service.materialize_status(&caller, &project, &views);
+        let views = metered(&self.service, "grpc", "materialize_status", answer).await.map_err(status)?;
+        Ok(Response::new(wire::StatusResponse { views: views.into_iter().map(view_status).collect() }))
+    }
+}
+
+fn progress(step: MaterializeProgress) -> wire::MaterializeProgress {
+    use wire::materialize_progress::Phase;
+    let phase = if step.done { Phase::Done } else { Phase::Running };
+    wire::MaterializeProgress {
+        view: step.view,
+        phase: phase.into(),
+        from_version: step.from_version.unwrap_or(NO_VERSION),
+        to_version: step.to_version,
+        rows_read: step.rows_read,
+        rows_total: step.rows_total,
+        rows_written: step.rows_written,
+        rows_skipped: step.rows_skipped,
+        full: step.full,
+    }
+}
+
+fn view_status(view: ViewStatus) -> wire::ViewStatus {
+    wire::ViewStatus {
+        view: view.view,
+        cursor: view.cursor.unwrap_or(NO_VERSION),
+        table_version: view.table_version.unwrap_or(NO_VERSION),
+        materialized_at: view.materialized_at.unwrap_or(0),
+        epoch: view.epoch,
+        in_progress: view.in_progress,
+    }
+}

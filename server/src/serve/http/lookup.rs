@@ -1,0 +1,173 @@
+//! `POST /v1/projects/{project}/lookup`.
+//!
+//! ```text
+//! {"service": "late_arrival", "keys": {"origin": ["JFK", "EWR"]}, "include_times": true}
+//! {"features": ["origin_weather:temp"], "keys": {"origin": ["JFK"]}}
+//! ```
+//!
+//! The answer is columnar, as in gRPC: one object for each feature, with one value and one status for each row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, StringArray};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_proto::online::v1::Status as WireStatus;
+use tidegate_schemas::catalog::Selection;
+
+use super::{base64, json};
+use crate::serve::error::HttpError;
+use crate::serve::meter::metered;
+use crate::service::{Error, FeatureReply, LookupReply, LookupRequest, Principal, Result, Tidegate, ViewTimes};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    service: Option<String>,
+    features: Option<Vec<String>>,
+    #[serde(default)]
+    keys: BTreeMap<String, Vec<Value>>,
+    #[serde(default)]
+    full_names: bool,
+    #[serde(default)]
+    include_times: bool,
+    #[serde(default)]
+    return_expired: bool,
+}
+
+pub(super) async fn lookup(
+    State(service): State<Arc<Tidegate>>,
+    Extension(caller): Extension<Principal>,
+    project: std::result::Result<Path<String>, PathRejection>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> std::result::Result<Json<ReplyBody>, HttpError> {
+    let answer = async {
+        let Path(project) = project.map_err(|error| Error::invalid(error.body_text()))?;
+        let body = body.map_err(|error| Error::invalid(format!("the body can't be read: {}", error.body_text())))?;
+        let reply = service.lookup(&caller, &request(project, &body)?)?;
+        Ok(Json(reply_body(reply)))
+    };
+    Ok(metered(&service, "http", "lookup", answer).await?)
+}
+
+fn request(project: String, body: &[u8]) -> Result<LookupRequest> {
+    let body: Body =
+        serde_json::from_slice(body).map_err(|error| Error::invalid(format!("the body is not a lookup: {error}")))?;
+    let selection = match (body.service, body.features) {
+        (Some(service), None) => Selection::Service(service),
+        (None, Some(features)) => Selection::Features(features),
+        _ => return Err(Error::invalid("name either a `service` or a list of `features`")),
+    };
+    let keys = body.keys.into_iter().map(|(name, values)| Ok((key_column(&name, values)?, name)));
+    Ok(LookupRequest {
+        project,
+        selection,
+        full_names: body.full_names,
+        include_times: body.include_times,
+        return_expired: body.return_expired,
+        keys: keys.map(|key| key.map(|(column, name)| (name, column))).collect::<Result<_>>()?,
+    })
+}
+
+/// A key's values as a column: integers (timestamps in microseconds and dates in days too), strings, bools, or bytes as
+/// `{"base64": "…"}`; all of one kind.
+fn key_column(name: &str, values: Vec<Value>) -> Result<ArrayRef> {
+    let first = values.first();
+    let column: ArrayRef = match first {
+        Some(Value::Number(_)) => Arc::new(Int64Array::from(all(name, &values, "integers of 64 bits", Value::as_i64)?)),
+        Some(Value::Bool(_)) => Arc::new(BooleanArray::from(all(name, &values, "bools", Value::as_bool)?)),
+        Some(Value::Object(_)) => {
+            let bytes = all(name, &values, "bytes as {\"base64\": \"…\"}", |value| {
+                base64::decode(value.get("base64")?.as_str()?)
+            })?;
+            Arc::new(BinaryArray::from_iter_values(bytes))
+        }
+        _ => Arc::new(StringArray::from_iter_values(all(name, &values, "strings", Value::as_str)?)),
+    };
+    Ok(column)
+}
+
+fn all<'a, T>(name: &str, values: &'a [Value], what: &str, convert: impl Fn(&'a Value) -> Option<T>) -> Result<Vec<T>> {
+    let each = values.iter().enumerate().map(|(row, value)| {
+        convert(value).ok_or_else(|| {
+            Error::invalid(format!(
+                "key `{name}`, row {row}: {value} is not among {what}; a key's values are all of one kind"
+            ))
+        })
+    });
+    each.collect()
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ReplyBody {
+    rows: usize,
+    catalog_version: u64,
+    features: Vec<FeatureBody>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    views: Vec<ViewBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct FeatureBody {
+    name: String,
+    #[serde(rename = "type")]
+    data_type: String,
+    values: Vec<Value>,
+    statuses: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasons: Option<Vec<Option<&'static str>>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ViewBody {
+    view: String,
+    event_times: Vec<Value>,
+    age_seconds: Vec<Option<f64>>,
+}
+
+fn reply_body(reply: LookupReply) -> ReplyBody {
+    let rows = reply.rows;
+    ReplyBody {
+        rows,
+        catalog_version: reply.catalog_version,
+        features: reply.features.into_iter().map(|feature| feature_body(feature, rows)).collect(),
+        views: reply.views.into_iter().map(view_body).collect(),
+    }
+}
+
+fn feature_body(feature: FeatureReply, rows: usize) -> FeatureBody {
+    let reason = |reason: &u8| (*reason != WireStatus::Unspecified as u8).then(|| status_name(*reason));
+    FeatureBody {
+        values: json::column(&feature),
+        statuses: match &feature.statuses {
+            None => vec![status_name(WireStatus::Present as u8); rows],
+            Some(statuses) => statuses.iter().map(|status| status_name(*status)).collect(),
+        },
+        reasons: feature.reasons.as_ref().map(|reasons| reasons.iter().map(reason).collect()),
+        name: feature.name,
+        data_type: feature.data_type,
+    }
+}
+
+/// A status as its protobuf name without the prefix.
+fn status_name(status: u8) -> &'static str {
+    let status = WireStatus::try_from(i32::from(status)).unwrap_or(WireStatus::Unspecified);
+    status.as_str_name().trim_start_matches("STATUS_")
+}
+
+fn view_body(view: ViewTimes) -> ViewBody {
+    let event_time = |time: &i64| if *time == i64::MIN { Value::Null } else { json::timestamp(*time) };
+    ViewBody {
+        event_times: view.event_times.iter().map(event_time).collect(),
+        age_seconds: view.ages.iter().map(|age| (*age >= 0).then_some(*age as f64 / 1e6)).collect(),
+        view: view.view,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! The use cases, free of any transport: what the doors call and what tests can call without one.
+//!
+//! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`, `sql`,
+//! `materialize` and `online`. Every method takes the caller's [`Principal`] first and fails with [`Error`]. Tables travel as
+//! [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
+
+mod batches;
+mod definitions;
+mod error;
+mod ingest;
+mod keys;
+mod materialize;
+mod online;
+mod principal;
+mod spines;
+mod sql;
+mod tables;
+mod training_set;
+
+pub use batches::Batches;
+pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
+pub use error::{Error, Result};
+pub use ingest::{IngestRequest, Ingested};
+pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
+pub use online::{FeatureReply, LookupReply, LookupRequest, Values, ViewTimes};
+pub use principal::Principal;
+pub use sql::{Prepared, TableInfo};
+pub use training_set::{Spine, SpineUploaded, TrainingSetRequest};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tidegate_offline::runtime::Runtime;
+use tidegate_online::Store;
+use tidegate_schemas::catalog::nearest;
+use tidegate_schemas::error::ErrorKind;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::materialize::Jobs;
+use crate::registry::{self, Registry, Versioned};
+use crate::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+use online::Lookups;
+use spines::Spines;
+use tables::Tables;
+
+/// What [`Tidegate`] is made of.
+pub struct Parts {
+    /// The clock.
+    pub clock: Clock,
+    /// Metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Definitions.
+    pub registry: Registry,
+    /// Memory, spill space and threads of query plans.
+    pub plans: Arc<Runtime>,
+    /// The online tier.
+    pub online: Arc<Store>,
+    /// The switch that stops jobs.
+    pub shutdown: Shutdown,
+    /// Folder of managed tables.
+    pub tables_dir: PathBuf,
+    /// Folder of temporary files.
+    pub spill_dir: PathBuf,
+    /// All settings.
+    pub settings: Config,
+}
+
+/// The running server's parts and its use cases.
+pub struct Tidegate {
+    clock: Clock,
+    telemetry: Arc<Telemetry>,
+    registry: Registry,
+    plans: Arc<Runtime>,
+    online: Arc<Store>,
+    shutdown: Shutdown,
+    tables: Arc<Tables>,
+    spines: Spines,
+    lookups: Lookups,
+    jobs: Jobs,
+    settings: Config,
+    /// Projects whose newest version can't be read, with the message that says why.
+    broken: RwLock<BTreeMap<String, String>>,
+}
+
+impl Tidegate {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { clock, telemetry, registry, plans, online, shutdown, tables_dir, spill_dir, settings } = parts;
+        Self {
+            clock,
+            telemetry,
+            registry,
+            plans,
+            online,
+            shutdown,
+            tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
+            spines: Spines::new(spill_dir.join("spines"), &settings.spines),
+            lookups: Lookups::default(),
+            jobs: Jobs::default(),
+            settings,
+            broken: RwLock::default(),
+        }
+    }
+
+    /// The clock every door measures with.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Metrics: doors count their calls here.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// All metrics in the OpenMetrics text format ([`crate::telemetry::CONTENT_TYPE`]).
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let stats = self.online.stats();
+        self.telemetry.cache_totals(stats.cache_hits, stats.cache_misses);
+        self.telemetry.encode()
+    }
+
+    /// Reads every project's newest definitions. A project whose files are damaged is logged and answers with that error; the
+    /// others are served.
+    ///
+    /// # Errors
+    /// The registry can't be listed.
+    pub async fn load_definitions(&self) -> Result<()> {
+        let (changed, failed) = self.registry.refresh().await?;
+        self.note_broken(&failed);
+        for project in changed {
+            self.adopt(&project).await;
+        }
+        Ok(())
+    }
+
+    /// Looks for versions written by other processes and forgets spines whose time is over.
+    pub async fn look_around(&self) {
+        if let Err(error) = self.load_definitions().await {
+            tracing::warn!(error = error.chain(), "can't look for new definitions");
+        }
+        self.spines.forget_expired(self.clock.now());
+    }
+
+    /// Brings tables and online layouts in line with a version that another process wrote, or that a stop cut short.
+    async fn adopt(&self, project: &Versioned) {
+        self.telemetry.catalog_version(&project.catalog.project, project.version);
+        tracing::info!(project = project.catalog.project, version = project.version, "definitions");
+        if let Err(error) = self.view_ids(project) {
+            tracing::error!(project = project.catalog.project, error = error.chain(), "online layouts");
+        }
+        for source in project.catalog.sources.values() {
+            if source.location == tidegate_schemas::definition::Location::Managed
+                && let Err(error) = self.tables.prepare(&project.catalog, source).await
+            {
+                tracing::error!(
+                    project = project.catalog.project,
+                    source = source.name,
+                    error = error.chain(),
+                    "table"
+                );
+            }
+        }
+    }
+
+    fn note_broken(&self, failed: &[registry::Error]) {
+        let mut broken = BTreeMap::new();
+        for error in failed {
+            if let registry::Error::Corrupt { project, .. } = error {
+                broken.insert(project.clone(), error.to_string());
+            }
+        }
+        let mut known = self.broken.write();
+        for (project, message) in &broken {
+            if known.get(project) != Some(message) {
+                tracing::error!(project, message, "registry");
+            }
+        }
+        *known = broken;
+    }
+
+    /// The newest known definitions of a project.
+    async fn project(&self, name: &str) -> Result<Arc<Versioned>> {
+        if let Some(known) = self.registry.cached(name) {
+            return Ok(known);
+        }
+        match self.registry.current(name).await? {
+            Some(found) => Ok(found),
+            None => Err(self.no_project(name, &self.registry.projects().await?)),
+        }
+    }
+
+    fn no_project(&self, name: &str, projects: &[String]) -> Error {
+        let help = match (nearest(name, projects.iter().map(String::as_str)), projects) {
+            (Some(near), _) => format!("; did you mean `{near}`?"),
+            (None, []) => "; there is none yet: apply definitions first".to_owned(),
+            (None, _) => "; `tidegate get` lists the projects there are".to_owned(),
+        };
+        Error::new(ErrorKind::NotFound, format!("no project named `{name}`{help}"))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

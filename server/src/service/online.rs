@@ -1,0 +1,309 @@
+//! Lookups: the newest served values of a selection for a batch of entity rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use parking_lot::{Mutex, RwLock};
+use tidegate_online::{LookupFeature, LookupOptions, LookupSpec, LookupView, ViewId, ViewLayout};
+use tidegate_schemas::catalog::{Catalog, ResolvedView, Selection};
+use tidegate_schemas::definition::{Column, FeatureView};
+use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::time::Micros;
+use tidegate_schemas::types::DataType;
+
+use super::{Error, Principal, Result, Tidegate, keys};
+use crate::registry::Versioned;
+
+/// Compiled selections kept for one project; services are few, but references can be combined at will.
+const KEPT: usize = 1024;
+
+/// What to look up.
+#[derive(Debug, Clone)]
+pub struct LookupRequest {
+    /// The project.
+    pub project: String,
+    /// The features.
+    pub selection: Selection,
+    /// Name outputs `view__feature`.
+    pub full_names: bool,
+    /// Fill [`LookupReply::views`].
+    pub include_times: bool,
+    /// Return values of expired observations; their status stays EXPIRED.
+    pub return_expired: bool,
+    /// One column for each key, all of one length. Any Arrow type that casts losslessly to the key's type.
+    pub keys: Vec<(String, ArrayRef)>,
+}
+
+/// The answer, one column for each feature in the order asked.
+#[derive(Debug, Clone)]
+pub struct LookupReply {
+    /// Entity rows answered.
+    pub rows: usize,
+    /// One for each feature.
+    pub features: Vec<FeatureReply>,
+    /// One for each view used, where times were asked for; else empty.
+    pub views: Vec<ViewTimes>,
+    /// The registry version the answer was resolved against.
+    pub catalog_version: u64,
+}
+
+/// One feature's column.
+#[derive(Debug, Clone)]
+pub struct FeatureReply {
+    /// The output's name.
+    pub name: String,
+    /// The type as in the definition, such as `float64`.
+    pub data_type: String,
+    /// One slot for each row; a slot without a value holds zero or the empty string.
+    pub values: Values,
+    /// Bit i (least significant first) says whether slot i holds a value. Absent: all do.
+    pub presence: Option<Vec<u8>>,
+    /// One status for each row, numbered as in `online.proto`. Absent: all PRESENT.
+    pub statuses: Option<Vec<u8>>,
+    /// Where a status is DEFAULTED, the status the default stands in for, zero elsewhere. Absent: no defaults.
+    pub reasons: Option<Vec<u8>>,
+}
+
+/// Values of one column.
+#[derive(Debug, Clone)]
+pub enum Values {
+    /// float64.
+    Doubles(Vec<f64>),
+    /// float32.
+    Floats(Vec<f32>),
+    /// int64 and timestamp (microseconds).
+    Int64s(Vec<i64>),
+    /// int32 and date (days).
+    Int32s(Vec<i32>),
+    /// bool.
+    Bools(Vec<bool>),
+    /// string and json.
+    Strings(Vec<String>),
+    /// bytes.
+    Bytes(Vec<Vec<u8>>),
+    /// Any other type.
+    Arrow(ArrayRef),
+}
+
+/// When a view's stored observations were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewTimes {
+    /// The view's alias, or its name.
+    pub view: String,
+    /// Event time for each row; `i64::MIN` where there is none.
+    pub event_times: Vec<Micros>,
+    /// Microseconds from the event time to the server's now; -1 where there is none.
+    pub ages: Vec<Micros>,
+}
+
+/// Compiled lookups by project and selection, without and with full names. Each is good for one catalog version.
+#[derive(Default)]
+pub(super) struct Lookups {
+    by_project: RwLock<HashMap<String, HashMap<Selection, [Option<Arc<Compiled>>; 2]>>>,
+    registered: Mutex<HashMap<String, Arc<ViewIds>>>,
+}
+
+/// The online views of one catalog version, as the online tier knows them.
+pub(super) struct ViewIds {
+    version: u64,
+    by_view: HashMap<String, ViewId>,
+}
+
+/// A selection resolved against one catalog version.
+struct Compiled {
+    version: u64,
+    plan: tidegate_online::Plan,
+    /// The columns a request must bring: name and type, in the order the plan takes them.
+    keys: Vec<Column>,
+}
+
+impl Tidegate {
+    /// Looks values up. Synchronous and short: it stays on the connection's thread.
+    ///
+    /// # Errors
+    /// `NotFound` for unknown names; `Invalid` for missing or unknown keys and wrong key types, which it names.
+    pub fn lookup(&self, _principal: &Principal, request: &LookupRequest) -> Result<LookupReply> {
+        let compiled = match self.compiled(&*self.served_project(&request.project)?, request)? {
+            Some(compiled) => compiled,
+            // A newer version came in between: once more with that.
+            None => {
+                self.compiled(&*self.served_project(&request.project)?, request)?.ok_or_else(definitions_changed)?
+            }
+        };
+        let keys = keys::columns(&compiled.keys, &request.keys)?;
+        let options = LookupOptions { return_expired: request.return_expired, include_times: request.include_times };
+        let reply = self.online.lookup(&compiled.plan, &keys, self.clock.now(), &options)?;
+        let reply = reply_of(reply, compiled.version);
+        let statuses = reply.features.iter().map(|feature| feature.statuses.as_deref());
+        self.telemetry.lookup(reply.rows, statuses);
+        Ok(reply)
+    }
+
+    /// The definitions in memory; a lookup never waits for the registry.
+    fn served_project(&self, name: &str) -> Result<Arc<Versioned>> {
+        if let Some(project) = self.registry.cached(name) {
+            return Ok(project);
+        }
+        match self.broken.read().get(name) {
+            Some(why) => Err(Error::new(ErrorKind::Corrupt, why.clone())),
+            None => Err(self.no_project(name, &self.registry.known())),
+        }
+    }
+
+    fn compiled(&self, project: &Versioned, request: &LookupRequest) -> Result<Option<Arc<Compiled>>> {
+        let slot = usize::from(request.full_names);
+        if let Some(kept) = self.lookups.by_project.read().get(&request.project)
+            && let Some(Some(compiled)) = kept.get(&request.selection).map(|both| &both[slot])
+            && compiled.version == project.version
+        {
+            return Ok(Some(compiled.clone()));
+        }
+        let Some(ids) = self.view_ids(project)? else { return Ok(None) };
+        let compiled = Arc::new(self.compile(project, &ids, request)?);
+        let mut by_project = self.lookups.by_project.write();
+        let kept = by_project.entry(request.project.clone()).or_default();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.entry(request.selection.clone()).or_default()[slot] = Some(compiled.clone());
+        Ok(Some(compiled))
+    }
+
+    fn compile(&self, project: &Versioned, ids: &ViewIds, request: &LookupRequest) -> Result<Compiled> {
+        let resolved = project.catalog.resolve(&request.selection, request.full_names)?;
+        let mut keys: Vec<Column> = Vec::new();
+        let mut views = Vec::with_capacity(resolved.views.len());
+        for used in &resolved.views {
+            let view = *ids.by_view.get(&used.view.name).ok_or_else(|| not_online(&used.view.name))?;
+            let key_columns =
+                used.keys.iter().map(|key| position(&mut keys, &key.spine_column, &key.data_type)).collect();
+            views.push(lookup_view(view, used, key_columns));
+        }
+        let plan = self.online.compile(&LookupSpec { views })?;
+        Ok(Compiled { version: project.version, plan, keys })
+    }
+
+    /// The online tier's ids of a version's online views; registers them where this version is new to it.
+    ///
+    /// A registration is an act: it may start a view over. So each version is registered once, in order, and a caller that holds an
+    /// older version than the one registered gets `None` and looks again.
+    pub(super) fn view_ids(&self, project: &Versioned) -> Result<Option<Arc<ViewIds>>> {
+        let catalog = &project.catalog;
+        let mut registered = self.lookups.registered.lock();
+        match registered.get(&catalog.project) {
+            Some(ids) if ids.version == project.version => return Ok(Some(ids.clone())),
+            Some(ids) if ids.version > project.version => return Ok(None),
+            _ => {}
+        }
+        let mut by_view = HashMap::new();
+        for view in catalog.views.values().filter(|view| view.online) {
+            by_view.insert(view.name.clone(), self.online.register(&layout(catalog, view))?);
+        }
+        let ids = Arc::new(ViewIds { version: project.version, by_view });
+        registered.insert(catalog.project.clone(), ids.clone());
+        Ok(Some(ids))
+    }
+
+    /// The online tier's id of one online view.
+    pub(super) fn view_id(&self, project: &Versioned, view: &FeatureView) -> Result<ViewId> {
+        let ids = self.view_ids(project)?.ok_or_else(definitions_changed)?;
+        ids.by_view.get(&view.name).copied().ok_or_else(|| not_online(&view.name))
+    }
+
+    /// How far a view has come, for people.
+    pub(super) fn online_facts(&self, project: &Versioned, name: &str) -> Vec<(String, String)> {
+        let view = project.catalog.views.get(name).filter(|view| view.online);
+        let cursor = view.and_then(|view| {
+            let id = self.view_id(project, view).ok()?;
+            self.online.cursor(id).ok()?
+        });
+        cursor.map_or_else(Vec::new, |cursor| {
+            let at = chrono::DateTime::from_timestamp_micros(cursor.materialized_at);
+            let at = at.map_or_else(|| cursor.materialized_at.to_string(), |at| at.to_rfc3339());
+            vec![("materialized version".to_owned(), cursor.version.to_string()), ("materialized at".to_owned(), at)]
+        })
+    }
+}
+
+fn lookup_view(view: ViewId, used: &ResolvedView, key_columns: Vec<usize>) -> LookupView {
+    let feature = |taken: &tidegate_schemas::catalog::ResolvedFeature| LookupFeature {
+        name: taken.feature.name.clone(),
+        output: taken.output.clone(),
+        default: taken.feature.default.clone(),
+    };
+    LookupView {
+        view,
+        key_columns,
+        alias: used.alias.clone(),
+        features: used.features.iter().map(feature).collect(),
+        serve_ttl: used.view.serve_ttl.or(used.view.ttl),
+    }
+}
+
+fn not_online(view: &str) -> Error {
+    let message =
+        format!("feature view `{view}` is not served online; set `online: true` in its definition, or leave it out");
+    Error::new(ErrorKind::Precondition, message)
+}
+
+fn definitions_changed() -> Error {
+    Error::new(ErrorKind::Unavailable, "the definitions have just changed; try again")
+}
+
+/// The view's rows as the online tier stores them.
+fn layout(catalog: &Catalog, view: &FeatureView) -> ViewLayout {
+    let feature = |feature: &tidegate_schemas::definition::Feature| Column {
+        name: feature.name.clone(),
+        data_type: feature.data_type.clone(),
+    };
+    ViewLayout {
+        project: catalog.project.clone(),
+        view: view.name.clone(),
+        entities: view.entities.clone(),
+        keys: catalog.keys(view),
+        features: view.features.iter().map(feature).collect(),
+    }
+}
+
+/// Where a key column stands among those a request brings. One column may be read as two types by two views.
+fn position(keys: &mut Vec<Column>, name: &str, data_type: &DataType) -> usize {
+    let known = keys.iter().position(|key| key.name == name && key.data_type == *data_type);
+    known.unwrap_or_else(|| {
+        keys.push(Column { name: name.to_owned(), data_type: data_type.clone() });
+        keys.len() - 1
+    })
+}
+
+fn reply_of(reply: tidegate_online::Reply, catalog_version: u64) -> LookupReply {
+    use tidegate_online::Values as Stored;
+    let values = |values: Stored| match values {
+        Stored::Doubles(values) => Values::Doubles(values),
+        Stored::Floats(values) => Values::Floats(values),
+        Stored::Int64s(values) => Values::Int64s(values),
+        Stored::Int32s(values) => Values::Int32s(values),
+        Stored::Bools(values) => Values::Bools(values),
+        Stored::Strings(values) => Values::Strings(values),
+        Stored::Bytes(values) => Values::Bytes(values),
+        Stored::Arrow(values) => Values::Arrow(values),
+    };
+    let feature = |feature: tidegate_online::FeatureReply| FeatureReply {
+        name: feature.name,
+        data_type: feature.data_type.to_string(),
+        values: values(feature.values),
+        presence: feature.presence,
+        statuses: feature.statuses,
+        reasons: feature.reasons,
+    };
+    let times = |view: tidegate_online::ViewTimes| ViewTimes {
+        view: view.view,
+        event_times: view.event_times,
+        ages: view.ages,
+    };
+    LookupReply {
+        rows: reply.rows,
+        features: reply.features.into_iter().map(feature).collect(),
+        views: reply.views.into_iter().map(times).collect(),
+        catalog_version,
+    }
+}

@@ -1,0 +1,160 @@
+//! SQL over a project's tables, views and training sets: queries only.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use tidegate_offline::query::{Limits, NamedTable, Namespace, Sql, TrainingSet, TrainingSetCall};
+use tidegate_schemas::catalog::{Catalog, Selection};
+use tidegate_schemas::definition::FeatureView;
+
+use super::training_set::{Options, as_planned, join};
+use super::{Batches, Error, Principal, Result, Tidegate};
+use crate::registry::Versioned;
+
+/// What a query gives and takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The result's schema.
+    pub schema: SchemaRef,
+    /// The parameters' schema: field i for `$i+1`. Empty without parameters.
+    pub parameters: SchemaRef,
+}
+
+/// A table SQL can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableInfo {
+    /// `views` or `sources`.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// `TABLE` for a source, `VIEW` for a feature view.
+    pub kind: String,
+    /// Its columns.
+    pub columns: SchemaRef,
+}
+
+impl Tidegate {
+    /// Checks a query without running it.
+    ///
+    /// # Errors
+    /// `Invalid` for what does not parse or resolve; `Forbidden` for anything but a query.
+    pub async fn sql_prepare(&self, _principal: &Principal, project: &str, query: &str) -> Result<Prepared> {
+        let project = self.project(project).await?;
+        let prepared = self.sql_session(&project).await?.prepare(query).await?;
+        Ok(Prepared { schema: prepared.schema, parameters: prepared.parameters })
+    }
+
+    /// Runs a query, with the values of its parameters as one row.
+    ///
+    /// # Errors
+    /// As [`Self::sql_prepare`]; `Invalid` for missing parameters.
+    pub async fn sql(
+        &self,
+        principal: &Principal,
+        project: &str,
+        query: &str,
+        parameters: Option<RecordBatch>,
+    ) -> Result<Batches> {
+        let project = self.project(project).await?;
+        let session = self.sql_session(&project).await?;
+        let stream = session.execute(query, parameters, &self.sql_limits()).await?;
+        tracing::debug!(principal = principal.name(), project = project.catalog.project, "query");
+        let telemetry = self.telemetry.clone();
+        Ok(as_planned(stream.schema(), stream, move |rows| telemetry.sql_rows(rows)))
+    }
+
+    /// The tables SQL can read, by schema and name.
+    ///
+    /// # Errors
+    /// `NotFound` for the project.
+    pub async fn tables(&self, _principal: &Principal, project: &str) -> Result<Vec<TableInfo>> {
+        let project = self.project(project).await?;
+        let tables = self.sql_session(&project).await?.tables().await?;
+        let info = |table: tidegate_offline::query::TableInfo| TableInfo {
+            schema: table.namespace.as_str().to_owned(),
+            name: table.name,
+            kind: if table.namespace == Namespace::Views { "VIEW" } else { "TABLE" }.to_owned(),
+            columns: table.columns,
+        };
+        Ok(tables.into_iter().map(info).collect())
+    }
+
+    /// A gate onto one project's tables as they are now. Its sources and views, and nothing else, have names in it.
+    pub(super) async fn sql_session(&self, project: &Arc<Versioned>) -> Result<Sql> {
+        let catalog = &project.catalog;
+        let mut tables = Vec::with_capacity(catalog.sources.len() + catalog.views.len());
+        let mut missing = Vec::new();
+        for source in catalog.sources.values() {
+            // A table that is gone takes its own name away, not the others'.
+            let table = match self.tables.open(&catalog.project, source).await {
+                Ok(table) => table,
+                Err(error) => {
+                    missing.push(error);
+                    continue;
+                }
+            };
+            for view in catalog.views.values().filter(|view| view.source == source.name) {
+                tables.push(NamedTable {
+                    namespace: Namespace::Views,
+                    name: view.name.clone(),
+                    table: table.clone(),
+                    columns: Some(shown_columns(catalog, view)),
+                });
+            }
+            let name = source.name.clone();
+            tables.push(NamedTable { namespace: Namespace::Sources, name, table, columns: None });
+        }
+        for error in missing {
+            tracing::warn!(project = catalog.project, error = error.chain(), "a table can't be queried");
+        }
+        Ok(Sql::new(&self.plans, &catalog.project, tables, Some(self.training_set_function(project)))?)
+    }
+
+    /// What `training_set('service', 'SELECT …')` in a query does.
+    fn training_set_function(&self, project: &Arc<Versioned>) -> TrainingSet {
+        let (tables, project) = (self.tables.clone(), project.clone());
+        Arc::new(move |call: TrainingSetCall| {
+            let (tables, project) = (tables.clone(), project.clone());
+            Box::pin(async move {
+                let options = Options { full_names: call.full_names, ..Options::default() };
+                let joined = async {
+                    let resolved = project.catalog.resolve(&Selection::Service(call.service), options.full_names)?;
+                    join(&tables, &project.catalog, &resolved, &options, call.spine).await
+                };
+                joined.await.map_err(|error: Error| tidegate_offline::Error::Sql(error.chain()))
+            })
+        })
+    }
+
+    pub(super) fn sql_limits(&self) -> Limits {
+        let rows = match self.settings.sql.max_rows {
+            0 => u64::MAX,
+            some => some as u64,
+        };
+        Limits { rows, time: self.settings.sql.timeout, ..Limits::default() }
+    }
+}
+
+/// A view in SQL: its keys, the times, its features, each under the definition's name.
+fn shown_columns(catalog: &Catalog, view: &FeatureView) -> Vec<(String, String)> {
+    let mut shown: Vec<(String, String)> = Vec::new();
+    let mut show = |column: &str, name: &str| {
+        if shown.iter().all(|(_, taken)| taken != name) {
+            shown.push((column.to_owned(), name.to_owned()));
+        }
+    };
+    for key in catalog.keys(view) {
+        show(view.key_columns.get(&key.name).unwrap_or(&key.name), &key.name);
+    }
+    if let Some(source) = catalog.sources.get(&view.source) {
+        show(&source.event_time, &source.event_time);
+        if let Some(created) = &source.created_time {
+            show(created, created);
+        }
+    }
+    for feature in &view.features {
+        show(&feature.column, &feature.name);
+    }
+    shown
+}

@@ -1,0 +1,129 @@
+//! The tables behind sources: where they are, whether they may be named, and handles on them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use tidegate_offline::table::{Location, Table, absolute_path};
+use tidegate_schemas::catalog::Catalog;
+use tidegate_schemas::definition::{self, Source};
+use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::types::DataType;
+
+use super::{Error, Result};
+
+/// Handles on tables by project and source. A handle follows its table; it is replaced when the source moves.
+#[derive(Debug)]
+pub(super) struct Tables {
+    managed: PathBuf,
+    roots: Vec<String>,
+    open: Mutex<HashMap<(String, String), (Location, Table)>>,
+}
+
+impl Tables {
+    pub(super) fn new(managed: PathBuf, roots: Vec<String>) -> Self {
+        Self { managed, roots, open: Mutex::default() }
+    }
+
+    /// The handle of a source's table.
+    ///
+    /// # Errors
+    /// Nothing there, or outside the roots.
+    pub(super) async fn open(&self, project: &str, source: &Source) -> Result<Table> {
+        let location = self.locate(project, source)?;
+        let key = (project.to_owned(), source.name.clone());
+        if let Some((known, table)) = self.open.lock().get(&key)
+            && *known == location
+        {
+            return Ok(table.clone());
+        }
+        let table = Table::open(&source.name, &location).await?;
+        self.open.lock().insert(key, (location, table.clone()));
+        Ok(table)
+    }
+
+    /// Creates or widens a managed table; for any other, checks that it has what the definitions name.
+    ///
+    /// # Errors
+    /// A column's type differs, a column is missing, or as [`Self::open`].
+    pub(super) async fn prepare(&self, catalog: &Catalog, source: &Source) -> Result<()> {
+        let columns = catalog.columns(source);
+        if source.location == definition::Location::Managed {
+            let location = self.locate(&catalog.project, source)?;
+            let mut required = catalog.key_columns(source);
+            required.insert(source.event_time.clone());
+            let table = Table::open_or_create(&source.name, &location, &columns, &required).await?;
+            let key = (catalog.project.clone(), source.name.clone());
+            self.open.lock().insert(key, (location, table));
+            return Ok(());
+        }
+        let table = self.open(&catalog.project, source).await?;
+        let snapshot = table.snapshot(None).await?;
+        for column in &columns {
+            let Ok(stored) = snapshot.schema.field_with_name(&column.name) else {
+                let names = snapshot.schema.fields().iter().map(|field| field.name().as_str());
+                let near = tidegate_schemas::catalog::nearest(&column.name, names);
+                let help = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                let message = format!("the table of source `{}` has no column `{}`{help}", source.name, column.name);
+                return Err(Error::new(ErrorKind::Precondition, message));
+            };
+            if !reads_as(stored.data_type(), &column.data_type) {
+                let message = format!(
+                    "the table of source `{}` stores `{}` as {}, and the definitions say {}; change the definitions",
+                    source.name,
+                    column.name,
+                    stored.data_type(),
+                    column.data_type
+                );
+                return Err(Error::new(ErrorKind::Precondition, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a source's rows are.
+    fn locate(&self, project: &str, source: &Source) -> Result<Location> {
+        match &source.location {
+            definition::Location::Managed => Ok(Location::Delta(self.managed.join(project).join(&source.name))),
+            definition::Location::Delta(uri) => self.inside_roots(source, uri).map(Location::Delta),
+            definition::Location::Parquet(uri) => self.inside_roots(source, uri).map(Location::Parquet),
+        }
+    }
+
+    /// The real path behind a URI, links followed, when a configured root holds it.
+    fn inside_roots(&self, source: &Source, uri: &str) -> Result<PathBuf> {
+        let asked = absolute_path(uri)?;
+        let real = asked.canonicalize().ok();
+        let holds = |root: &String| {
+            let root = absolute_path(root).ok().and_then(|root| root.canonicalize().ok());
+            root.is_some_and(|root| real.as_deref().unwrap_or(&asked).starts_with(root))
+        };
+        if !self.roots.iter().any(holds) {
+            let message = format!(
+                "source `{}` names {uri}, which is outside the folders this server may read; ask its operator to add the \
+                 folder to [tables] roots",
+                source.name
+            );
+            return Err(Error::new(ErrorKind::Forbidden, message));
+        }
+        real.ok_or_else(|| missing(source, &asked))
+    }
+}
+
+fn missing(source: &Source, path: &Path) -> Error {
+    let message = format!("source `{}`: there is nothing at {}; correct its location", source.name, path.display());
+    Error::new(ErrorKind::Precondition, message)
+}
+
+/// Whether a stored column reads as a defined type without loss.
+fn reads_as(stored: &arrow::datatypes::DataType, wanted: &DataType) -> bool {
+    let Some(found) = DataType::from_arrow(stored) else { return false };
+    found == *wanted
+        || matches!(
+            (&found, wanted),
+            (DataType::Int32, DataType::Int64)
+                | (DataType::Int32 | DataType::Float32, DataType::Float64)
+                | (DataType::String, DataType::Json)
+        )
+        || matches!((&found, wanted), (DataType::List(item), DataType::Vector(_)) if **item == DataType::Float32)
+}

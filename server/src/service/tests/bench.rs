@@ -1,0 +1,181 @@
+//! A server's use cases in a temporary folder, without doors, on a clock that is set by hand.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::StreamExt;
+use tidegate_schemas::file::SourceFile;
+use tidegate_schemas::time::Micros;
+
+use crate::app::tests::settings;
+use crate::clock::Clock;
+use crate::registry::Registry;
+use crate::service::{
+    Applied, ApplyRequest, Batches, IngestRequest, Ingested, MaterializeProgress, MaterializeRequest, Parts, Principal,
+    Result, Tidegate,
+};
+use crate::shutdown::Shutdown;
+use crate::telemetry::Telemetry;
+
+/// Microseconds.
+pub(crate) const HOUR: Micros = 3_600_000_000;
+
+/// One entity, source, view and service.
+pub(crate) const FLIGHTS: &str = "\
+version: 1
+project: flights
+entities:
+  - name: airport
+    keys: [{name: origin, type: string}]
+sources:
+  - name: weather
+    table: managed
+    event_time: time_hour
+    columns: [{name: wind, type: float64}]
+feature_views:
+  - name: origin_weather
+    description: hourly weather
+    entities: [airport]
+    source: weather
+    ttl: 24h
+    serve_ttl: 2h
+    features:
+      - {name: temp, type: float64}
+feature_services:
+  - name: late_arrival
+    views:
+      - view: origin_weather
+";
+
+pub(crate) struct Bench {
+    pub(crate) service: Arc<Tidegate>,
+    pub(crate) clock: Clock,
+    pub(crate) me: Principal,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) folder: tempfile::TempDir,
+    batch_rows: usize,
+}
+
+/// One definition file.
+pub(crate) fn files(text: &str) -> Vec<SourceFile> {
+    vec![SourceFile { path: "features.yaml".to_owned(), content: text.as_bytes().to_vec() }]
+}
+
+/// Rows of the source: origin, hour, temperature.
+pub(crate) fn weather(rows: &[(&str, i64, f64)]) -> Batches {
+    let origins: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0)));
+    let hours = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.1 * HOUR));
+    let temps: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2)));
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("origin", DataType::Utf8, false),
+        Field::new("time_hour", utc, false),
+        Field::new("temp", DataType::Float64, true),
+    ]));
+    let hours: ArrayRef = Arc::new(hours.with_timezone("UTC"));
+    let batch = RecordBatch::try_new(schema.clone(), vec![origins, hours, temps]).unwrap();
+    Batches::from_vec(schema, vec![batch])
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::with_batch_rows(1024).await
+    }
+
+    /// Materializes so many rows at a time.
+    pub(crate) async fn with_batch_rows(batch_rows: usize) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), batch_rows).await
+    }
+
+    async fn open(folder: tempfile::TempDir, batch_rows: usize) -> Self {
+        let (clock, shutdown) = (Clock::manual(0), Shutdown::new());
+        let service = Arc::new(Tidegate::new(parts(folder.path(), batch_rows, &clock, &shutdown)));
+        service.load_definitions().await.unwrap();
+        Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows }
+    }
+
+    /// Stops and opens the same folder again.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { service, folder, batch_rows, shutdown, .. } = self;
+        shutdown.finish(std::time::Duration::from_secs(10)).await;
+        while Arc::strong_count(&service) > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        drop(service);
+        Self::open(folder, batch_rows).await
+    }
+
+    pub(crate) async fn apply(&self, text: &str) -> Result<Applied> {
+        self.service.apply(&self.me, ApplyRequest { files: files(text), ..ApplyRequest::default() }).await
+    }
+
+    pub(crate) async fn ingest(&self, batch_id: &str, rows: Batches) -> Result<Ingested> {
+        let request = IngestRequest {
+            project: "flights".to_owned(),
+            target: "weather".to_owned(),
+            batch_id: batch_id.to_owned(),
+            ignore_extra_columns: false,
+        };
+        self.service.ingest(&self.me, request, rows).await
+    }
+
+    /// Materializes all views; gives the last report.
+    pub(crate) async fn materialize(&self, full: bool) -> Result<MaterializeProgress> {
+        let mut last = None;
+        let request = MaterializeRequest { project: "flights".to_owned(), views: Vec::new(), full };
+        let mut reports = self.service.materialize(&self.me, request).await?;
+        while let Some(report) = reports.next().await {
+            last = Some(report?);
+        }
+        Ok(last.expect("a report for the view"))
+    }
+
+    /// A query's rows as text.
+    pub(crate) async fn sql(&self, query: &str) -> Result<Vec<Vec<String>>> {
+        let batches = self.service.sql(&self.me, "flights", query, None).await?.collect().await?;
+        Ok(batches.iter().flat_map(text_rows).collect())
+    }
+
+    /// Files of uploaded spines on disk.
+    pub(crate) fn spill_files(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("spill/spines")).map_or(0, Iterator::count)
+    }
+}
+
+fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {
+    let options = FormatOptions::default();
+    let columns: Vec<_> =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+    (0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect()
+}
+
+fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -> Parts {
+    let settings = settings(folder, &[("materialize.batch_rows", &batch_rows.to_string())]);
+    let plans = tidegate_offline::runtime::Settings {
+        memory_bytes: settings.plans.memory,
+        spill_dir: folder.join("spill/plans"),
+        spill_bytes: 1 << 30,
+        threads: 2,
+        batch_rows: 1024,
+    };
+    let online = tidegate_online::Settings {
+        block_cache_bytes: 8 << 20,
+        entity_cache_bytes: 8 << 20,
+        durability: tidegate_online::Durability::Fast,
+        ..tidegate_online::Settings::default()
+    };
+    Parts {
+        clock: clock.clone(),
+        telemetry: Arc::new(Telemetry::new()),
+        registry: Registry::open(&folder.join("registry")).unwrap(),
+        plans: tidegate_offline::runtime::Runtime::new(&plans).unwrap(),
+        online: tidegate_online::Store::open(&folder.join("online"), &online).unwrap(),
+        shutdown: shutdown.clone(),
+        tables_dir: folder.join("tables"),
+        spill_dir: folder.join("spill"),
+        settings,
+    }
+}

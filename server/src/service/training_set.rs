@@ -1,0 +1,276 @@
+//! Training sets: a spine and a selection of features, joined as of each row's time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use futures::StreamExt;
+use tidegate_offline::point_in_time::{self, Feature, Key, Spec, View};
+use tidegate_offline::query::Limits;
+use tidegate_offline::table::snapshot::Snapshot;
+use tidegate_schemas::catalog::{Catalog, Resolved, ResolvedView, Selection};
+use tidegate_schemas::time::Micros;
+
+use super::tables::Tables;
+use super::{Batches, Error, Principal, Result, Tidegate, ingest, spines};
+use crate::registry::Versioned;
+
+/// The spine's time column where a request names none.
+const EVENT_TIMESTAMP: &str = "event_timestamp";
+
+/// Where the rows to label are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spine {
+    /// Uploaded before: the id of [`SpineUploaded`].
+    Uploaded(String),
+    /// A query over the project's tables and views.
+    Sql(String),
+    /// A source or view of the project.
+    Table(String),
+}
+
+/// What to join to what.
+#[derive(Debug, Clone)]
+pub struct TrainingSetRequest {
+    /// The project.
+    pub project: String,
+    /// The features.
+    pub selection: Selection,
+    /// The rows. Ignored by [`Tidegate::exchange`], which brings its own.
+    pub spine: Spine,
+    /// The spine's time column; empty: `event_timestamp`.
+    pub event_time_column: String,
+    /// Name outputs `view__feature`.
+    pub full_names: bool,
+    /// Knowledge cut of the whole read.
+    pub as_of: Option<Micros>,
+    /// Add `view__event_time` columns.
+    pub include_event_times: bool,
+    /// Add `view__status` columns.
+    pub include_statuses: bool,
+}
+
+/// An uploaded spine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpineUploaded {
+    /// What [`Spine::Uploaded`] takes.
+    pub spine_id: String,
+    /// Rows kept.
+    pub rows: u64,
+    /// When the server forgets it.
+    pub expires_at: Micros,
+}
+
+/// What a request asks of the views, apart from where its spine is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Options {
+    pub(super) event_time_column: String,
+    pub(super) full_names: bool,
+    pub(super) as_of: Option<Micros>,
+    pub(super) include_event_times: bool,
+    pub(super) include_statuses: bool,
+}
+
+impl Tidegate {
+    /// Keeps batches for later training sets of the same principal and project.
+    ///
+    /// # Errors
+    /// `Exhausted` above the configured size; whatever the stream fails with.
+    pub async fn upload_spine(&self, principal: &Principal, project: &str, batches: Batches) -> Result<SpineUploaded> {
+        self.project(project).await?;
+        let spool = self.spines.spool(batches).await?;
+        let rows = spool.rows;
+        let (spine_id, expires_at) = self.spines.keep(principal, project, spool, self.clock.now());
+        Ok(SpineUploaded { spine_id, rows, expires_at })
+    }
+
+    /// The schema [`Self::training_set`] will have, nullability included.
+    ///
+    /// # Errors
+    /// As [`Self::training_set`].
+    pub async fn training_set_schema(&self, principal: &Principal, request: &TrainingSetRequest) -> Result<SchemaRef> {
+        let project = self.project(&request.project).await?;
+        let spine = self.spine(principal, &project, &request.spine).await?;
+        let plan = self.training_plan(&project.catalog, request, spine).await?;
+        Ok(plan.schema().inner().clone())
+    }
+
+    /// The training set: the spine's columns in the spine's order, then each view's features.
+    ///
+    /// # Errors
+    /// `NotFound` for unknown names; `Invalid` for a spine without the time or key columns, or with key types that don't fit.
+    pub async fn training_set(&self, principal: &Principal, request: &TrainingSetRequest) -> Result<Batches> {
+        let project = self.project(&request.project).await?;
+        let spine = self.spine(principal, &project, &request.spine).await?;
+        self.run_training_set(principal, &project, request, spine).await
+    }
+
+    /// Upload and training set in one: the spine is forgotten when the result is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::upload_spine`] and [`Self::training_set`].
+    pub async fn exchange(
+        &self,
+        principal: &Principal,
+        request: &TrainingSetRequest,
+        spine: Batches,
+    ) -> Result<Batches> {
+        let project = self.project(&request.project).await?;
+        // Names and types are checked before the spine is read.
+        project.catalog.resolve(&request.selection, request.full_names)?;
+        let spool = self.spines.spool(spine).await?;
+        self.run_training_set(principal, &project, request, spines::scan(Arc::new(spool))?).await
+    }
+
+    async fn run_training_set(
+        &self,
+        principal: &Principal,
+        project: &Arc<Versioned>,
+        request: &TrainingSetRequest,
+        spine: LogicalPlan,
+    ) -> Result<Batches> {
+        let plan = self.training_plan(&project.catalog, request, spine).await?;
+        let schema = plan.schema().inner().clone();
+        let stream = self.sql_session(project).await?.run(plan, &Limits::default()).await?;
+        let telemetry = self.telemetry.clone();
+        tracing::debug!(principal = principal.name(), project = request.project, "training set");
+        Ok(as_planned(schema, stream, move |rows| telemetry.training_rows(rows)))
+    }
+
+    /// The plan that yields a spine's rows.
+    async fn spine(&self, principal: &Principal, project: &Arc<Versioned>, spine: &Spine) -> Result<LogicalPlan> {
+        match spine {
+            Spine::Uploaded(id) => {
+                let name = &project.catalog.project;
+                spines::scan(self.spines.find(principal, name, id, self.clock.now())?)
+            }
+            Spine::Sql(query) => Ok(self.sql_session(project).await?.logical_plan(query).await?),
+            Spine::Table(name) => {
+                let source = ingest::target(&project.catalog, name)?;
+                let query = format!("SELECT * FROM sources.{}", quoted(&source.name));
+                Ok(self.sql_session(project).await?.logical_plan(&query).await?)
+            }
+        }
+    }
+
+    async fn training_plan(
+        &self,
+        catalog: &Catalog,
+        request: &TrainingSetRequest,
+        spine: LogicalPlan,
+    ) -> Result<LogicalPlan> {
+        let resolved = catalog.resolve(&request.selection, request.full_names)?;
+        let options = Options {
+            event_time_column: request.event_time_column.clone(),
+            full_names: request.full_names,
+            as_of: request.as_of,
+            include_event_times: request.include_event_times,
+            include_statuses: request.include_statuses,
+        };
+        join(&self.tables, catalog, &resolved, &options, spine).await
+    }
+}
+
+/// Joins a spine to what was resolved, every table at its newest version, taken once.
+pub(super) async fn join(
+    tables: &Tables,
+    catalog: &Catalog,
+    resolved: &Resolved,
+    options: &Options,
+    spine: LogicalPlan,
+) -> Result<LogicalPlan> {
+    let spine_time = time_column(spine.schema().as_arrow(), &options.event_time_column)?;
+    let mut snapshots: HashMap<&str, Arc<Snapshot>> = HashMap::new();
+    let mut views = Vec::with_capacity(resolved.views.len());
+    for used in &resolved.views {
+        let source = used.source.name.as_str();
+        if !snapshots.contains_key(source) {
+            let table = tables.open(&catalog.project, &used.source).await?;
+            snapshots.insert(source, table.snapshot(None).await?);
+        }
+        views.push(view(used, snapshots[source].clone(), options));
+    }
+    let spec = Spec { spine_time, views, as_of: options.as_of };
+    Ok(point_in_time::plan(spine, spec).map_err(tidegate_offline::Error::from)?)
+}
+
+fn view(used: &ResolvedView, snapshot: Arc<Snapshot>, options: &Options) -> View {
+    let key = |key: &tidegate_schemas::catalog::ResolvedKey| Key {
+        spine_column: key.spine_column.clone(),
+        table_column: key.source_column.clone(),
+    };
+    let feature = |taken: &tidegate_schemas::catalog::ResolvedFeature| Feature {
+        column: taken.feature.column.clone(),
+        output: taken.output.clone(),
+        data_type: taken.feature.data_type.to_arrow(),
+    };
+    View {
+        alias: used.alias.clone(),
+        snapshot,
+        keys: used.keys.iter().map(key).collect(),
+        event_time: used.source.event_time.clone(),
+        created_time: used.source.created_time.clone(),
+        availability: used.view.availability,
+        upper: used.view.upper,
+        ttl: used.view.ttl,
+        features: used.features.iter().map(feature).collect(),
+        event_time_output: options.include_event_times.then(|| format!("{}__event_time", used.alias)),
+        status_output: options.include_statuses.then(|| format!("{}__status", used.alias)),
+    }
+}
+
+/// The column asked for; without one `event_timestamp`, or the spine's only column of times.
+fn time_column(spine: &Schema, asked: &str) -> Result<String> {
+    if !asked.is_empty() {
+        return Ok(asked.to_owned());
+    }
+    if spine.field_with_name(EVENT_TIMESTAMP).is_ok() {
+        return Ok(EVENT_TIMESTAMP.to_owned());
+    }
+    let times: Vec<&str> = spine
+        .fields()
+        .iter()
+        .filter(|field| matches!(field.data_type(), DataType::Timestamp(..)))
+        .map(|field| field.name().as_str())
+        .collect();
+    match times.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(Error::invalid(format!(
+            "the spine has no column `{EVENT_TIMESTAMP}`; add one, or name the time each row is labelled at as the event time \
+             column"
+        ))),
+        several => Err(Error::invalid(format!(
+            "the spine has several columns of times ({}) and none is `{EVENT_TIMESTAMP}`; name the one each row is labelled at \
+             as the event time column",
+            several.join(", ")
+        ))),
+    }
+}
+
+/// A name as SQL takes it, whatever it holds.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A plan's stream with exactly the schema that was told before it ran, nullability included.
+pub(super) fn as_planned(
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+    count: impl Fn(usize) + Send + 'static,
+) -> Batches {
+    let told = schema.clone();
+    let stream = stream.map(move |batch| {
+        let batch = batch.map_err(tidegate_offline::Error::from)?;
+        count(batch.num_rows());
+        if batch.schema_ref() == &told {
+            return Ok(batch);
+        }
+        let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(told.clone(), batch.columns().to_vec(), &rows);
+        batch.map_err(|error| Error::internal(format!("a plan's rows do not match its schema: {error}")))
+    });
+    Batches::new(schema, stream)
+}
