@@ -81,6 +81,11 @@ def test_rows_come_in_many_forms(tmp_path: Path) -> None:
         assert first == [NOON, None], name
 
 
+def test_no_rows_columns_are_lost() -> None:
+    table = inputs.reader([{"a": 1}, {"b": 2}]).read_all()
+    assert table.to_pydict() == {"a": [1, None], "b": [None, 2]}
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -1,5 +1,8 @@
 //! A project's definitions together, and the resolution of what a reader asks for.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -190,18 +193,28 @@ impl Catalog {
 
     /// A service's uses with those of the services it includes, each service once.
     pub(crate) fn service_uses(&self, service: &FeatureService) -> Vec<ViewUse> {
-        fn walk(catalog: &Catalog, service: &FeatureService, seen: &mut BTreeSet<String>, out: &mut Vec<ViewUse>) {
-            if !seen.insert(service.name.clone()) {
+        #[derive(Default)]
+        struct Walk<'a> {
+            seen: BTreeSet<&'a str>,
+            taken: BTreeSet<&'a ViewUse>,
+            uses: Vec<ViewUse>,
+        }
+        fn walk<'a>(catalog: &'a Catalog, service: &'a FeatureService, into: &mut Walk<'a>) {
+            if !into.seen.insert(&service.name) {
                 return;
             }
             for included in service.includes.iter().filter_map(|name| catalog.services.get(name)) {
-                walk(catalog, included, seen, out);
+                walk(catalog, included, into);
             }
-            out.extend(service.uses.iter().filter(|used| !out.contains(used)).cloned().collect::<Vec<_>>());
+            for used in &service.uses {
+                if into.taken.insert(used) {
+                    into.uses.push(used.clone());
+                }
+            }
         }
-        let mut uses = Vec::new();
-        walk(self, service, &mut BTreeSet::new(), &mut uses);
-        uses
+        let mut found = Walk::default();
+        walk(self, service, &mut found);
+        found.uses
     }
 
     /// References gathered by view, views in the order first named.

@@ -193,7 +193,7 @@ pub struct FeatureView {
 }
 
 /// A use of a view by a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ViewUse {
     /// The view's name.
     pub view: String,

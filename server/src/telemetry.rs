@@ -272,7 +272,8 @@ fn kind_name(kind: ErrorKind) -> &'static str {
 pub fn start_logging(log: &Log) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(&log.level)
         .map_err(|error| format!("log.level = \"{}\" is not a filter such as \"info\": {error}", log.level))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // The second of two servers in one process keeps the first one's log.
     let _ = match log.format {
         LogFormat::Text => lines.try_init(),

@@ -114,10 +114,11 @@ fn print(done: &Ingested, as_json: bool, out: &mut Output) -> Result<()> {
     if !done.ignored_columns.is_empty() {
         note(format!("left out, as the source does not have them: {}", done.ignored_columns.join(", ")));
     }
-    let (rows, source, version) = (done.rows, &done.source, done.version);
+    let (source, version) = (&done.source, done.version);
+    let rows = if done.rows == 1 { "1 row".to_owned() } else { format!("{} rows", done.rows) };
     match done.already_ingested {
-        false => out.line(format!("ingested {rows} rows into `{source}`, version {version}"))?,
-        true => out.line(format!("nothing to do: these {rows} rows are in `{source}` since version {version}"))?,
+        false => out.line(format!("ingested {rows} into `{source}`, version {version}"))?,
+        true => out.line(format!("nothing to do: this batch of {rows} is in `{source}` since version {version}"))?,
     }
     out.line(format!("batch id {}", done.batch_id))?;
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! [`Command`] is the verbs, [`Globals`] the flags they share, [`run`] does one and says how it went. Each family of verbs is a
 //! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`],
-//! [`materialize`] (and status), [`lookup`], [`training_set`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
+//! [`materialize`] (and status), [`health`], [`lookup`], [`training_set`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
 //! the other way; [`output`] alone prints.
 //!
 //! Results go to standard output, everything else to standard error. Failures travel up as [`failure::Failure`] and are
@@ -10,6 +10,7 @@
 
 mod definitions;
 mod failure;
+mod health;
 mod ingest;
 mod lookup;
 mod materialize;
@@ -74,6 +75,8 @@ pub enum Command {
     /// Look at past versions of the definitions, or go back to one.
     #[command(subcommand)]
     Registry(definitions::history::Command),
+    /// Say whether the server serves; fails when it does not.
+    Health(health::Args),
     /// List the projects there are.
     Projects(definitions::history::ProjectsArgs),
     /// Append files of rows to a managed source: all of them or none, each content once.
@@ -131,6 +134,7 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Describe(args) => definitions::show::describe(&args, globals, out).await,
         Command::Delete(args) => definitions::remove::run(&args, globals, out).await,
         Command::Registry(command) => definitions::history::run(&command, globals, out).await,
+        Command::Health(_) => health::run(globals, out).await,
         Command::Projects(args) => definitions::history::projects(&args, globals, out).await,
         Command::Ingest(args) => ingest::run(&args, globals, out).await,
         Command::Materialize(args) => materialize::run(&args, globals, out).await,

@@ -8,7 +8,7 @@ that travels well.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def reader(data: Any) -> pa.RecordBatchReader:
     """
     try:
         return _reader(data)
-    except (pa.ArrowException, UnicodeError) as error:
+    except (pa.ArrowException, UnicodeError, OverflowError) as error:
         raise InvalidError(f"the rows can't be turned into Arrow columns: {error}") from error
 
 
@@ -47,7 +47,7 @@ def _reader(data: Any) -> pa.RecordBatchReader:
     if isinstance(data, Mapping):
         return pa.table(dict(data)).to_reader()
     if isinstance(data, (list, tuple)):
-        return pa.Table.from_pylist([_row(row, at) for at, row in enumerate(data)]).to_reader()
+        return _rows(data).to_reader()
     library = type(data).__module__.partition(".")[0]
     if library == "pandas":
         return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None).to_reader()
@@ -61,6 +61,13 @@ def _reader(data: Any) -> pa.RecordBatchReader:
         f"rows of type {type(data).__name__} are not understood; give a pandas, polars or pyarrow table, anything with "
         "`__arrow_c_stream__`, a list of dicts, or a dict of columns"
     )
+
+
+def _rows(rows: Sequence[Any]) -> pa.Table:
+    """A table with every column that any row has; pyarrow alone would take those of the first row."""
+    dicts = [_row(row, at) for at, row in enumerate(rows)]
+    names = dict.fromkeys(name for row in dicts for name in row)
+    return pa.table({name: [row.get(name) for row in dicts] for name in names})
 
 
 def _row(row: Any, at: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from tidegate.errors import InvalidError, translated
+from tidegate.errors import InvalidError, UnavailableError, translated
 from tidegate.results import Stream
 
 Reply = TypeVar("Reply", bound=Message)
@@ -136,7 +136,9 @@ class Transport:
             except (flight.FlightError, pa.ArrowException):
                 # A refusal breaks the stream off; closing it tells why, where writing only tells that.
                 writer.close()
-                raise
+                raise UnavailableError(
+                    "the server ended the upload before its last row; repeat it with the same batch_id"
+                ) from None
             except BaseException as error:
                 # Dropping the writer would end the stream as if these were all the rows.
                 _quietly(lambda: writer.write_metadata(ABORT))

@@ -12,13 +12,10 @@ use super::structure::Checker;
 use super::text::{Place, Text};
 use super::v1;
 use super::yaml::{Data, Node, Step};
-use super::{SourceFile, schema, yaml};
+use super::{PROBLEMS_KEPT, SourceFile, schema, yaml};
 
 /// The file of problems in definitions that no file holds.
 pub(crate) const REGISTRY: &str = "registry";
-
-/// Problems told of one file; a file with more is not what it claims to be.
-const PROBLEMS_MAX: usize = 100;
 
 /// Where a definition stands in a file.
 #[derive(Debug, Clone)]
@@ -154,12 +151,7 @@ impl Read {
     pub(crate) fn file(&mut self, file: &SourceFile) {
         let mut problems = Vec::new();
         self.read(file, &mut problems);
-        let beyond = problems.len().saturating_sub(PROBLEMS_MAX);
-        problems.truncate(PROBLEMS_MAX);
-        if beyond > 0 {
-            let message = format!("{beyond} more problems in this file are not shown");
-            problems.push(Problem { file: file.path.clone(), message, ..Problem::default() });
-        }
+        problems.truncate(PROBLEMS_KEPT);
         self.problems.append(&mut problems);
     }
 
@@ -241,9 +233,9 @@ impl Read {
             return;
         };
         for node in nodes {
-            let before = checker.problems.len();
+            let before = checker.reported;
             checker.check(node, item_schema, &format!("an item of `{}`", kind.section()));
-            let taken = checker.problems.len() == before && self.take(kind, node, text, checker);
+            let taken = checker.reported == before && self.take(kind, node, text, checker);
             if !taken {
                 match node.text("name") {
                     Some(name) => drop(self.items.broken.insert((kind, name.to_owned()))),

@@ -102,14 +102,28 @@ pub(crate) fn resolve_onto(definitions: &Definitions, base: Option<&Catalog>) ->
     if problems.is_empty() { Ok(catalog) } else { Err(in_order(problems, &definitions.paths)) }
 }
 
-/// By file as given, then by line; each once.
+/// Problems told of one file; a file with more is not what it claims to be.
+const PROBLEMS_SHOWN: usize = 100;
+
+/// Problems that each stage keeps of one set of files.
+const PROBLEMS_KEPT: usize = 1_000;
+
+/// By file as given, then by line; each once, and no more of a file than people read.
 fn in_order(mut problems: Vec<Problem>, paths: &[String]) -> Vec<Problem> {
     let nth = |file: &str| paths.iter().position(|path| path == file).unwrap_or(paths.len());
     problems.sort_by_cached_key(|problem| {
         (nth(&problem.file), problem.line == 0, problem.line, problem.column, problem.message.clone())
     });
     problems.dedup();
-    problems
+    let mut shown: Vec<Problem> = Vec::new();
+    for of_file in problems.chunk_by(|one, other| one.file == other.file) {
+        shown.extend(of_file.iter().take(PROBLEMS_SHOWN).cloned());
+        if let (true, Some(first)) = (of_file.len() > PROBLEMS_SHOWN, of_file.first()) {
+            let message = "more problems in this file are not shown".to_owned();
+            shown.push(Problem { file: first.file.clone(), message, ..Problem::default() });
+        }
+    }
+    shown
 }
 
 /// The persisted form: a version 1 document in canonical form (sorted by name, defaults left out).

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::catalog::nearest;
 use crate::problem::Problem;
 
+use super::PROBLEMS_KEPT;
 use super::text::{Place, Text};
 use super::yaml::{Data, Key, Node};
 
@@ -21,11 +22,13 @@ pub(crate) struct Checker<'a> {
     root: &'a Value,
     text: &'a Text,
     pub problems: Vec<Problem>,
+    /// How many problems there were, kept or not.
+    pub reported: usize,
 }
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(root: &'a Value, text: &'a Text) -> Self {
-        Self { root, text, problems: Vec::new() }
+        Self { root, text, problems: Vec::new(), reported: 0 }
     }
 
     /// The schema of a property of the document.
@@ -229,7 +232,10 @@ impl<'a> Checker<'a> {
     }
 
     fn report(&mut self, place: Place, message: String, suggestion: Option<String>) {
-        self.problems.push(self.text.problem(place, message, suggestion));
+        self.reported += 1;
+        if self.problems.len() < PROBLEMS_KEPT {
+            self.problems.push(self.text.problem(place, message, suggestion));
+        }
     }
 }
 

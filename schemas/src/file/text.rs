@@ -23,15 +23,22 @@ pub(crate) struct Place {
 pub(crate) struct Text {
     pub path: String,
     pub content: String,
+    /// Where each line starts and ends, so that a file of nothing but problems is still read in one pass.
+    lines: Vec<(usize, usize)>,
 }
 
 impl Text {
+    fn new(path: String, content: String) -> Self {
+        let lines = lines(&content);
+        Self { path, content, lines }
+    }
+
     /// Decodes a file.
     pub(crate) fn decode(file: &SourceFile) -> Result<Self, Problem> {
         let path = file.path.clone();
         let refuse = |place: Place, message: String, suggestion: &str| {
             let readable = String::from_utf8_lossy(&file.content[..file.content.len().min(BYTES_MAX)]).into_owned();
-            Text { path: path.clone(), content: readable }.problem(place, message, Some(suggestion.to_owned()))
+            Text::new(path.clone(), readable).problem(place, message, Some(suggestion.to_owned()))
         };
         if file.content.len() > BYTES_MAX {
             let message = format!("the file has {} bytes; {BYTES_MAX} is the limit", file.content.len());
@@ -39,7 +46,7 @@ impl Text {
         }
         let bytes = file.content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&file.content);
         match std::str::from_utf8(bytes) {
-            Ok(content) => Ok(Self { path, content: content.to_owned() }),
+            Ok(content) => Ok(Self::new(path, content.to_owned())),
             Err(error) => {
                 let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
                 let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
@@ -64,9 +71,10 @@ impl Text {
 
     /// `12 |     evnt_time: x` and a line of carets below it.
     fn snippet(&self, place: Place) -> String {
-        let Some(line) = place.line.checked_sub(1).and_then(|index| lines(&self.content).nth(index)) else {
+        let Some(&(start, end)) = place.line.checked_sub(1).and_then(|index| self.lines.get(index)) else {
             return String::new();
         };
+        let line = &self.content[start..end];
         let column = place.column.max(1) - 1;
         let skipped = if column < SNIPPET_WIDTH * 3 / 4 { 0 } else { column - SNIPPET_WIDTH / 2 };
         let shown: String =
@@ -80,12 +88,29 @@ impl Text {
 }
 
 /// The lines as YAML counts them: ended by LF, CR LF or CR.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+fn lines(text: &str) -> Vec<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let (mut lines, mut start, mut at) = (Vec::new(), 0, 0);
+    while at < bytes.len() {
+        let length = match (bytes[at], bytes.get(at + 1)) {
+            (b'\r', Some(b'\n')) => 2,
+            (b'\r' | b'\n', _) => 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        lines.push((start, at));
+        at += length;
+        start = at;
+    }
+    lines.push((start, bytes.len()));
+    lines
 }
 
 /// The place just after a text.
 fn end_of(text: &str) -> Place {
-    let last = lines(text).last().unwrap_or_default();
-    Place { line: lines(text).count(), column: last.chars().count() + 1, width: 1 }
+    let lines = lines(text);
+    let column = lines.last().map_or(0, |(start, end)| text[*start..*end].chars().count()) + 1;
+    Place { line: lines.len(), column, width: 1 }
 }

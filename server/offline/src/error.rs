@@ -229,9 +229,10 @@ impl Error {
             Self::TableMissing { .. } | Self::VersionMissing { .. } => ErrorKind::NotFound,
             Self::FileMissing { .. } => ErrorKind::Corrupt,
             Self::UnsupportedFeature { .. } => ErrorKind::Unsupported,
-            Self::WrongFormat { .. } | Self::ColumnMissing { .. } | Self::TypeChanged { .. } | Self::ReadOnly { .. } => {
-                ErrorKind::Precondition
-            }
+            Self::WrongFormat { .. }
+            | Self::ColumnMissing { .. }
+            | Self::TypeChanged { .. }
+            | Self::ReadOnly { .. } => ErrorKind::Precondition,
             Self::BadLocation { .. }
             | Self::BadBatchId { .. }
             | Self::Rejected(_)

@@ -230,8 +230,7 @@ impl Checker {
             let name = self.schema.field(*at).name();
             format!("column `{name}` must not be null and has {count} {} ({places}); drop or fill them", nulls(count))
         };
-        let problems: Vec<String> =
-            self.nulls.iter().map(null).chain(self.misfits.iter().map(misfit)).collect();
+        let problems: Vec<String> = self.nulls.iter().map(null).chain(self.misfits.iter().map(misfit)).collect();
         if problems.is_empty() { Ok(self.rows) } else { Err(self.reject(problems)) }
     }
 
@@ -300,7 +299,8 @@ fn extra(rules: &Rules, incoming: &Schema) -> Option<String> {
     if extra.is_empty() {
         return None;
     }
-    let missing = || rules.columns.iter().map(|column| column.name.as_str()).filter(|name| incoming.index_of(name).is_err());
+    let missing =
+        || rules.columns.iter().map(|column| column.name.as_str()).filter(|name| incoming.index_of(name).is_err());
     let told = |name: &&str| match nearest(name, missing()) {
         Some(near) => format!("`{name}` (did you mean `{near}`?)"),
         None => format!("`{name}`"),

@@ -171,7 +171,8 @@ impl Search {
         let columns = self.spec.ranked_columns();
         let options = ReadOptions { columns: Some(columns), ..ReadOptions::default() };
         let key_types = self.spec.keys.iter().map(|key| self.snapshot.field(key));
-        let fields = key_types.map(|field| Ok(SortField::new(field?.data_type().clone()))).collect::<Result<Vec<_>>>()?;
+        let fields =
+            key_types.map(|field| Ok(SortField::new(field?.data_type().clone()))).collect::<Result<Vec<_>>>()?;
         let converter = RowConverter::new(fields)?;
         for index in 0..self.files.len() {
             let mut rows = read_file(&self.snapshot, &self.files[index], &options)?;
@@ -245,11 +246,8 @@ impl Search {
             if rows.is_empty() {
                 continue;
             }
-            let options = ReadOptions {
-                columns: Some(self.spec.columns()),
-                rows: Some(rows.into()),
-                ..ReadOptions::default()
-            };
+            let options =
+                ReadOptions { columns: Some(self.spec.columns()), rows: Some(rows.into()), ..ReadOptions::default() };
             let mut found = read_file(&self.snapshot, file, &options)?;
             while let Some(found) = found.try_next().await? {
                 let batch = RecordBatch::try_new(self.schema.clone(), found.batch.columns().to_vec())?;

@@ -108,6 +108,8 @@ impl Runtime {
         options.execution.time_zone = Some("+00:00".to_owned());
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
+        // A training set keeps the order of its spine, which is a subquery where a table function or a view holds it.
+        options.sql_parser.enable_subquery_sort_elimination = false;
         // Text stays Utf8 from table to reader: the schema told at planning is the schema of the stream.
         options.execution.parquet.schema_force_view_types = false;
         options.sql_parser.map_string_types_to_utf8view = false;
@@ -189,7 +191,9 @@ impl Runtime {
         match tasks.join_next().await {
             Some(Ok(result)) => result,
             Some(Err(failure)) if failure.is_panic() => Err(Error::Internal("a plan panicked".to_owned())),
-            Some(Err(_)) | None => Err(Error::Plan(Box::new(DataFusionError::Execution("the plan was stopped".into())))),
+            Some(Err(_)) | None => {
+                Err(Error::Plan(Box::new(DataFusionError::Execution("the plan was stopped".into()))))
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ impl EntityRecord {
 
 /// Entities by their encoded key.
 pub(crate) struct EntityCache {
-    entities: Option<Cache<Box<[u8]>, Arc<EntityRecord>, ahash::RandomState>>,
+    entities: Option<Cache<Arc<[u8]>, Arc<EntityRecord>, ahash::RandomState>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -85,7 +85,7 @@ impl EntityCache {
             Cache::builder()
                 .name("entities")
                 .max_capacity(capacity)
-                .weigher(|entity: &Box<[u8]>, record: &Arc<EntityRecord>| record.weight(entity))
+                .weigher(|entity: &Arc<[u8]>, record: &Arc<EntityRecord>| record.weight(entity))
                 .build_with_hasher(ahash::RandomState::new())
         };
         let entities = (capacity > 0).then(build);

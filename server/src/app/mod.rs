@@ -115,6 +115,7 @@ impl Running {
         let ended = doors.await;
         wait_for_last_owner(service, stop_grace).await;
         drop(data_dir);
+        tracing::info!("stopped");
         match ended {
             Ok(result) => result.map_err(|source| Error::Io { doing: "serving", source }),
             Err(_) => Ok(()),

@@ -58,11 +58,6 @@ impl Columns {
         names
     }
 
-    /// What the online tier's rows depend on besides the table's contents; a cursor is good only for the same.
-    pub(super) fn describe(&self) -> String {
-        format!("{self:?}")
-    }
-
     /// No rows at all, for a write that only moves the cursor.
     pub(super) fn none(&self) -> Observations {
         let empty = |columns: &[(String, DataType)]| {

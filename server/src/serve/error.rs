@@ -23,6 +23,13 @@ pub(crate) fn status(error: impl Into<Error>) -> Status {
     wire(&error).to_status()
 }
 
+/// The same for Flight, whose clients show the message and drop the details: the causes are in the message.
+pub(crate) fn status_in_full(error: impl Into<Error>) -> Status {
+    let error = error.into();
+    report(&error);
+    WireError { message: error.chain(), causes: Vec::new(), ..wire(&error) }.to_status()
+}
+
 /// The HTTP reply of an error: the status of its kind and `{"error": {"kind", "message", "problems", "causes"}}`.
 pub(crate) struct HttpError(pub(crate) Error);
 

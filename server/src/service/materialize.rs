@@ -1,6 +1,7 @@
 //! Materialization as a use case: start or join jobs, and say how far each view has come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -11,12 +12,16 @@ use tidegate_schemas::time::Micros;
 use tokio::sync::mpsc;
 
 use super::{Error, Principal, Result, Tidegate};
-use crate::materialize::{Job, Subject};
+use crate::materialize::{Claim, Job, Subject};
 use crate::registry::Versioned;
 use crate::shutdown::Stage;
 
 /// Reports that may wait for a slow listener before the job waits too.
 const REPORTS: usize = 16;
+
+/// How often, and how far apart, a view that another job has is asked for.
+const CLAIM_ATTEMPTS: usize = 40;
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
 /// Which views to bring up to date.
 #[derive(Debug, Clone, Default)]
@@ -135,7 +140,7 @@ impl Tidegate {
             .sources
             .get(&view.source)
             .ok_or_else(|| Error::internal(format!("view `{}` has no source", view.name)))?;
-        let claim = self.jobs.claim(&catalog.project, &view.name).ok_or_else(|| {
+        let claim = self.claim(&catalog.project, &view.name).await.ok_or_else(|| {
             let message =
                 format!("feature view `{}` is being materialized already; wait until that is done", view.name);
             Error::new(ErrorKind::Precondition, message)
@@ -147,6 +152,17 @@ impl Tidegate {
         let mut job = Job::new(&subject, store, id, table, plans, self.clock.clone(), telemetry, claim);
         job.batch_rows = self.settings.materialize.batch_rows;
         Ok(job)
+    }
+
+    /// A job whose caller went away lets go at its next batch: that is waited for, so that interrupting and starting again works.
+    async fn claim(&self, project: &str, view: &str) -> Option<Claim> {
+        for _ in 0..CLAIM_ATTEMPTS {
+            if let Some(claim) = self.jobs.claim(project, view) {
+                return Some(claim);
+            }
+            tokio::time::sleep(CLAIM_PAUSE).await;
+        }
+        self.jobs.claim(project, view)
     }
 
     async fn table_version(&self, catalog: &Catalog, view: &FeatureView) -> Option<i64> {

@@ -6,6 +6,7 @@
 
 mod batches;
 mod definitions;
+mod derivations;
 mod error;
 mod ingest;
 mod keys;
@@ -96,11 +97,11 @@ impl Tidegate {
             telemetry,
             registry,
             plans,
+            lookups: Lookups::new(online.path()),
             online,
             shutdown,
             tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
-            lookups: Lookups::default(),
             jobs: Jobs::default(),
             settings,
             broken: RwLock::default(),

@@ -1,6 +1,7 @@
 //! Lookups: the newest served values of a selection for a batch of entity rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -12,6 +13,7 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
+use super::derivations::{Derivation, Derivations};
 use super::{Error, Principal, Result, Tidegate, keys};
 use crate::registry::Versioned;
 
@@ -98,10 +100,17 @@ pub struct ViewTimes {
 }
 
 /// Compiled lookups by project and selection, without and with full names. Each is good for one catalog version.
-#[derive(Default)]
 pub(super) struct Lookups {
     by_project: RwLock<HashMap<String, HashMap<Selection, [Option<Arc<Compiled>>; 2]>>>,
     registered: Mutex<HashMap<String, Arc<ViewIds>>>,
+    derivations: Derivations,
+}
+
+impl Lookups {
+    /// Nothing compiled yet; `online` is the online tier's folder.
+    pub(super) fn new(online: &Path) -> Self {
+        Self { by_project: RwLock::default(), registered: Mutex::default(), derivations: Derivations::new(online) }
+    }
 }
 
 /// The online views of one catalog version, as the online tier knows them.
@@ -196,13 +205,37 @@ impl Tidegate {
             Some(ids) if ids.version > project.version => return Ok(None),
             _ => {}
         }
-        let mut by_view = HashMap::new();
-        for view in catalog.views.values().filter(|view| view.online) {
-            by_view.insert(view.name.clone(), self.online.register(&layout(catalog, view))?);
-        }
+        let by_view = self.register(catalog)?;
         let ids = Arc::new(ViewIds { version: project.version, by_view });
         registered.insert(catalog.project.clone(), ids.clone());
         Ok(Some(ids))
+    }
+
+    /// Makes a catalog's online views known to the online tier. A view whose rows would mean something else starts over.
+    fn register(&self, catalog: &Catalog) -> Result<HashMap<String, ViewId>> {
+        let before = self.lookups.derivations.of(&catalog.project)?;
+        let (mut now, mut by_view) = (BTreeMap::new(), HashMap::new());
+        for view in catalog.views.values().filter(|view| view.online) {
+            let derivation = Derivation::of(catalog, view);
+            if before.get(&view.name).is_some_and(|before| before.outdated(&derivation)) {
+                tracing::warn!(
+                    project = catalog.project,
+                    view = view.name,
+                    "reads something else now: materialize it again"
+                );
+                self.online.remove(&catalog.project, &view.name)?;
+            }
+            by_view.insert(view.name.clone(), self.online.register(&layout(catalog, view))?);
+            now.insert(view.name.clone(), derivation);
+        }
+        // What is gone may come back: its rows are still there.
+        for (name, derivation) in &before {
+            now.entry(name.clone()).or_insert_with(|| derivation.clone());
+        }
+        if now != before {
+            self.lookups.derivations.record(&catalog.project, now)?;
+        }
+        Ok(by_view)
     }
 
     /// The online tier's id of one online view.

@@ -77,7 +77,8 @@ async fn the_whole_loop() {
     assert_eq!(text.replace("1970-01-05T04:00:00Z", "1970-01-01T04:00:00Z"), expected);
 
     let done = bench.materialize(false).await.unwrap();
-    assert_eq!((done.rows_written, done.rows_read, done.full), (3, 3, true));
+    // Of JFK's two rows in one write, only the newer is stored.
+    assert_eq!((done.rows_written, done.rows_read, done.full), (2, 3, true));
     bench.clock.set(5 * HOUR);
     let reply = bench.service.lookup(&bench.me, &lookup(&["JFK", "EWR", "LGA"])).unwrap();
     let Values::Doubles(values) = &reply.features[0].values else { panic!("{reply:?}") };

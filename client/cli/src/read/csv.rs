@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressBarIter};
 
 use super::{Input, Others, Rows, Wanted};
 use crate::failure::{Failure, Result};
+use crate::output::note;
 use crate::values::{BadValue, nulls_for, parse_column};
 
 const BATCH_ROWS: usize = 8_192;
@@ -28,6 +29,11 @@ pub(super) fn open(input: &Arc<Input>, wanted: &Wanted, bar: &ProgressBar) -> Re
         .with_batch_size(BATCH_ROWS)
         .build_buffered(reader)
         .map_err(|error| input.failed("its header is no CSV", error))?;
+    let left_out: Vec<&str> =
+        header.iter().filter(|column| column.data_type.is_none()).map(|column| column.name.as_str()).collect();
+    if !left_out.is_empty() {
+        note(format!("{}: left out, as the target does not have them: {}", input.name, left_out.join(", ")));
+    }
     let kept = header.iter().filter_map(|column| Some(Field::new(&column.name, column.data_type.clone()?, true)));
     let schema: SchemaRef = Arc::new(Schema::new(kept.collect::<Vec<_>>()));
     let batches = Batches {

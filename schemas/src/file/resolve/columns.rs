@@ -44,7 +44,7 @@ impl Resolver<'_> {
         let items = self.items;
         for item in &items.views {
             let Some(view) = self.catalog.views.get(&item.value.name).cloned() else { continue };
-            let before = self.problems.len();
+            let before = self.reported;
             let by = || format!("in {} `{}` ({})", Kind::FeatureView.label(), view.name, item.site());
             for key in self.catalog.keys(&view) {
                 let column = view.key_columns.get(&key.name).unwrap_or(&key.name).clone();
@@ -62,7 +62,7 @@ impl Resolver<'_> {
                     self.report(item, &[Field("features"), Index(index), Field("type")], message, None);
                 }
             }
-            if self.problems.len() > before {
+            if self.reported > before {
                 self.catalog.views.remove(&view.name);
             }
         }

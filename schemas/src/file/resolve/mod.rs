@@ -18,6 +18,7 @@ use crate::definition::{About, Column, Entity, Kind, Location, Source};
 use crate::problem::Problem;
 use crate::types::DataType;
 
+use super::PROBLEMS_KEPT;
 use super::item::{Item, Items, Named};
 use super::structure::did_you_mean;
 use super::v1;
@@ -25,10 +26,18 @@ use super::yaml::Step::{self, Field, Index};
 
 pub(crate) use words::name_fault;
 
+/// Keys of an entity, and entities of a view.
+const KEYS_MAX: usize = 32;
+
 /// Resolves definitions; the catalog is whole only when there are no problems.
 pub(crate) fn resolve(project: &str, items: &Items) -> (Catalog, Vec<Problem>) {
-    let mut resolver =
-        Resolver { items, known: known_names(items), catalog: Catalog::new(project), problems: Vec::new() };
+    let mut resolver = Resolver {
+        items,
+        known: known_names(items),
+        catalog: Catalog::new(project),
+        problems: Vec::new(),
+        reported: 0,
+    };
     resolver.entities();
     resolver.sources();
     resolver.views();
@@ -52,6 +61,8 @@ struct Resolver<'a> {
     known: BTreeSet<(Kind, String)>,
     catalog: Catalog,
     problems: Vec<Problem>,
+    /// How many problems there were, kept or not.
+    reported: usize,
 }
 
 impl<'a> Resolver<'a> {
@@ -62,7 +73,10 @@ impl<'a> Resolver<'a> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        self.problems.push(item.problem(path, message, help));
+        self.reported += 1;
+        if self.problems.len() < PROBLEMS_KEPT {
+            self.problems.push(item.problem(path, message, help));
+        }
     }
 
     /// The definitions of one kind, each name once and a valid one.
@@ -93,7 +107,8 @@ impl<'a> Resolver<'a> {
         }
         if !self.items.incomplete {
             let candidates = self.known.iter().filter(|(of, _)| *of == kind).map(|(_, name)| name.as_str());
-            let help = nearest(name, candidates).map(did_you_mean);
+            let help = if self.problems.len() < PROBLEMS_KEPT { nearest(name, candidates) } else { None };
+            let help = help.map(did_you_mean);
             self.report(item, path, format!("there is no {} `{name}`", kind.label()), help);
         }
         false
@@ -119,9 +134,9 @@ impl<'a> Resolver<'a> {
     fn entities(&mut self) {
         let items = self.items;
         for item in self.named(&items.entities) {
-            let before = self.problems.len();
+            let before = self.reported;
             let keys = self.entity_keys(item);
-            if self.problems.len() == before {
+            if self.reported == before {
                 let value = &item.value;
                 let about = about(&value.description, &value.owner, &value.tags);
                 let entity = Entity { name: value.name.clone(), keys, about };
@@ -133,6 +148,11 @@ impl<'a> Resolver<'a> {
     fn entity_keys(&mut self, item: &Item<v1::Entity>) -> Vec<Column> {
         if item.value.keys.is_empty() {
             self.report(item, &[Field("keys")], "an entity needs at least one key", None);
+        }
+        if item.value.keys.len() > KEYS_MAX {
+            let message = format!("{} keys are too many; {KEYS_MAX} is the limit", item.value.keys.len());
+            self.report(item, &[Field("keys")], message, None);
+            return Vec::new();
         }
         let mut keys: Vec<Column> = Vec::new();
         for (index, key) in item.value.keys.iter().enumerate() {
@@ -158,7 +178,7 @@ impl<'a> Resolver<'a> {
     fn sources(&mut self) {
         let items = self.items;
         for item in self.named(&items.sources) {
-            let before = self.problems.len();
+            let before = self.reported;
             let value = &item.value;
             let location = self.location(item);
             self.column_name(item, &[Field("event_time")], &value.event_time);
@@ -171,7 +191,7 @@ impl<'a> Resolver<'a> {
                 }
             }
             let columns = self.source_columns(item);
-            if self.problems.len() == before {
+            if self.reported == before {
                 let source = Source {
                     name: value.name.clone(),
                     location,

@@ -16,6 +16,9 @@ use super::{Resolver, about, name_fault};
 /// How deep services may include services.
 const INCLUDES_MAX: usize = 32;
 
+/// Circles searched for; a set of files with more includes that lead into circles has been told enough.
+const SEARCHES_MAX: usize = 1_000;
+
 /// Names shown of a longer list.
 const SHOWN_MAX: usize = 5;
 
@@ -26,22 +29,31 @@ impl Resolver<'_> {
         let includes: BTreeMap<&str, &[String]> =
             named.iter().map(|item| (item.value.name.as_str(), item.value.includes.as_slice())).collect();
         let depths = depths(&includes);
-        let mut sound = Vec::new();
+        let mut includes = Includes { all: includes, depths, searches_left: SEARCHES_MAX };
+        let (start, mut circling, mut sound) = (self.reported, None, Vec::new());
         for item in named {
-            let before = self.problems.len();
+            let before = self.reported;
             let service = self.service(item);
-            self.includes(item, &includes);
+            self.includes(item, &mut includes);
+            let depth = includes.depths.get(item.value.name.as_str()).copied();
+            circling = circling.or(depth.is_none().then_some(item));
             // Those above it are too deep because this one is.
-            if depths.get(&item.value.name) == Some(&(INCLUDES_MAX + 1)) {
+            if depth == Some(INCLUDES_MAX + 1) {
                 let message = format!("services include services more than {INCLUDES_MAX} deep");
                 self.report(item, &[Field("includes")], message, Some("list the views themselves".to_owned()));
             }
-            if self.problems.len() == before
+            if self.reported == before
+                && depth.is_some_and(|depth| depth <= INCLUDES_MAX)
                 && let Some(service) = service
             {
                 self.catalog.services.insert(service.name.clone(), Arc::new(service.clone()));
                 sound.push((item, service));
             }
+        }
+        if let (true, Some(item)) = (self.reported == start, circling) {
+            // The searches ran out before they met the circle; without this it would be left out without a word.
+            let message = format!("the includes of service `{}` lead into a circle", item.value.name);
+            self.report(item, &[Field("includes")], message, None);
         }
         for (item, service) in sound {
             self.outputs(item, &service);
@@ -83,10 +95,12 @@ impl Resolver<'_> {
             let path = [Field("views"), Index(index), Field("keys"), Key(key)];
             self.known_key(item, &path, key, Some(&keys), &format!("feature view `{}`", view.name));
         }
+        let names = || view.features.iter().map(|feature| feature.name.as_str());
+        let known: BTreeSet<&str> = names().collect();
+        let mut seen = BTreeSet::new();
         for (nth, name) in used.features.iter().flatten().enumerate() {
             let path = [Field("views"), Index(index), Field("features"), Index(nth)];
-            let names = || view.features.iter().map(|feature| feature.name.as_str());
-            if !names().any(|known| known == name) {
+            if !known.contains(name.as_str()) {
                 let message = format!("feature view `{}` has no feature `{name}`", view.name);
                 let shown: Vec<&str> = names().take(SHOWN_MAX).collect();
                 let help = match nearest(name, names()) {
@@ -95,7 +109,7 @@ impl Resolver<'_> {
                     None => format!("it has {} and others", shown.join(", ")),
                 };
                 self.report(item, &path, message, Some(help));
-            } else if used.features.iter().flatten().take(nth).any(|before| before == name) {
+            } else if !seen.insert(name) {
                 self.report(item, &path, format!("feature `{name}` is given twice"), Some("remove one".to_owned()));
             }
         }
@@ -108,11 +122,12 @@ impl Resolver<'_> {
     }
 
     /// Included services are there, each once, and never lead back here.
-    fn includes(&mut self, item: &Item<v1::FeatureService>, all: &BTreeMap<&str, &[String]>) {
+    fn includes(&mut self, item: &Item<v1::FeatureService>, includes: &mut Includes<'_>) {
         let name = item.value.name.as_str();
+        let mut seen = BTreeSet::new();
         for (index, included) in item.value.includes.iter().enumerate() {
             let path = [Field("includes"), Index(index)];
-            if item.value.includes[..index].contains(included) {
+            if !seen.insert(included) {
                 self.report(
                     item,
                     &path,
@@ -120,7 +135,7 @@ impl Resolver<'_> {
                     Some("remove one".to_owned()),
                 );
             } else if self.refer(item, &path, Kind::FeatureService, included)
-                && let Some(way) = way(all, included, name)
+                && let Some(way) = includes.way_back(included, name)
             {
                 // One problem for each circle: at its first service by name.
                 if way.iter().all(|other| name <= other.as_str()) {
@@ -195,6 +210,25 @@ impl Resolver<'_> {
             let help = "set `full_names: true`, or name the wanted `features` of each view".to_owned();
             self.report(item, path, message, Some(help));
         }
+    }
+}
+
+/// Which services include which.
+struct Includes<'a> {
+    all: BTreeMap<&'a str, &'a [String]>,
+    /// How deep each goes; those that lead into a circle are not here.
+    depths: BTreeMap<String, usize>,
+    searches_left: usize,
+}
+
+impl Includes<'_> {
+    /// The shortest way from an included service back to the one that includes it.
+    fn way_back(&mut self, included: &str, to: &str) -> Option<Vec<String>> {
+        if self.depths.contains_key(included) {
+            return None;
+        }
+        self.searches_left = self.searches_left.checked_sub(1)?;
+        way(&self.all, included, to)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::file::v1;
 use crate::file::yaml::Step::{Field, Index, Key};
 use crate::time::{Availability, Micros, UpperBound};
 
-use super::{Resolver, about, defaults, name_fault};
+use super::{KEYS_MAX, Resolver, about, defaults, name_fault};
 
 /// Features that full names would make clash with `view__event_time` and `view__status`.
 const RESERVED_FEATURES: [&str; 2] = ["event_time", "status"];
@@ -21,9 +21,9 @@ impl Resolver<'_> {
     pub(super) fn views(&mut self) {
         let items = self.items;
         for item in self.named(&items.views) {
-            let before = self.problems.len();
+            let before = self.reported;
             let view = self.view(item);
-            if self.problems.len() == before
+            if self.reported == before
                 && let Some(view) = view
             {
                 self.catalog.views.insert(view.name.clone(), Arc::new(view));
@@ -63,6 +63,11 @@ impl Resolver<'_> {
 
     /// The keys of the view's entities; `None` when one of those is not there or not sound.
     fn view_keys(&mut self, item: &Item<v1::FeatureView>) -> Option<Vec<Column>> {
+        if item.value.entities.len() > KEYS_MAX {
+            let message = format!("{} entities are too many; {KEYS_MAX} is the limit", item.value.entities.len());
+            self.report(item, &[Field("entities")], message, None);
+            return None;
+        }
         let mut keys: Vec<Column> = Vec::new();
         let mut complete = true;
         for (index, name) in item.value.entities.iter().enumerate() {

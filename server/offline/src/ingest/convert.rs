@@ -42,25 +42,25 @@ impl Conversion {
             Arrow::Dictionary(_, value) => value.as_ref(),
             other => other,
         };
-        let how = match (from, target) {
-            (Arrow::Null, _) => How::Widen,
-            (Arrow::Timestamp(..), DataType::Timestamp) => How::Time,
-            (Arrow::Date32 | Arrow::Date64, DataType::Timestamp) => How::Compare,
-            (Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View, DataType::Timestamp) => How::TimeText,
-            (Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View, DataType::Date) => How::Compare,
-            (Arrow::List(item) | Arrow::LargeList(item) | Arrow::FixedSizeList(item, _), DataType::Vector(length))
-                if item.data_type().is_numeric() =>
-            {
-                How::Vector(*length as usize)
-            }
-            _ if reads_as(from, &arrow) => How::Widen,
-            _ if comparable(from, &arrow) => How::Compare,
-            (
-                Arrow::List(item) | Arrow::LargeList(item) | Arrow::FixedSizeList(item, _),
-                DataType::List(wanted),
-            ) if Self::find(item.data_type(), wanted).is_some() && !item.data_type().is_nested() => How::Compare,
-            _ => return None,
-        };
+        let how =
+            match (from, target) {
+                (Arrow::Null, _) => How::Widen,
+                (Arrow::Timestamp(..), DataType::Timestamp) => How::Time,
+                (Arrow::Date32 | Arrow::Date64, DataType::Timestamp) => How::Compare,
+                (Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View, DataType::Timestamp) => How::TimeText,
+                (Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View, DataType::Date) => How::Compare,
+                (
+                    Arrow::List(item) | Arrow::LargeList(item) | Arrow::FixedSizeList(item, _),
+                    DataType::Vector(length),
+                ) if item.data_type().is_numeric() => How::Vector(*length as usize),
+                _ if reads_as(from, &arrow) => How::Widen,
+                _ if comparable(from, &arrow) => How::Compare,
+                (
+                    Arrow::List(item) | Arrow::LargeList(item) | Arrow::FixedSizeList(item, _),
+                    DataType::List(wanted),
+                ) if Self::find(item.data_type(), wanted).is_some() && !item.data_type().is_nested() => How::Compare,
+                _ => return None,
+            };
         Some(Self { target: target.clone(), arrow, how })
     }
 
@@ -132,7 +132,8 @@ impl Conversion {
 
 /// Types between which single values decide.
 fn comparable(from: &Arrow, to: &Arrow) -> bool {
-    let number = |of: &Arrow| of.is_integer() || of.is_floating() || matches!(of, Arrow::Decimal128(..) | Arrow::Decimal256(..));
+    let number =
+        |of: &Arrow| of.is_integer() || of.is_floating() || matches!(of, Arrow::Decimal128(..) | Arrow::Decimal256(..));
     let integer = |of: &Arrow| of.is_integer() || matches!(of, Arrow::Decimal128(..) | Arrow::Decimal256(..));
     if of_float(from) {
         // Floats hold integers exactly up to a point, and floats of fewer digits.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use arrow::array::{
     ArrayRef, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
 use arrow::datatypes::{Float32Type, Int8Type, TimestampMicrosecondType};
-use arrow::array::AsArray;
 
 use super::*;
 use crate::fixtures::{column, utc, weather, weather_rules};
@@ -48,7 +48,10 @@ fn a_missing_column_is_named_with_what_may_be_meant() {
     rules.columns[2].name = "temperature".to_owned();
     rules.columns.push(column("wind", "float64"));
     let told = check(&rules, &batch).unwrap_err();
-    assert!(told.contains("column `temperature` (float64) is missing; is `temp` meant?") || told.contains("`wind`"), "{told}");
+    assert!(
+        told.contains("column `temperature` (float64) is missing; is `temp` meant?") || told.contains("`wind`"),
+        "{told}"
+    );
     assert!(told.contains("column `wind` (float64) is missing"), "{told}");
     assert!(told.contains("no columns `temp`"), "{told}");
 }
@@ -82,7 +85,10 @@ fn nulls_in_keys_and_event_times_are_counted_over_batches() {
     checker.check(&batch).unwrap();
     checker.check(&batch).unwrap();
     let told = checker.finish().unwrap_err().to_string();
-    assert!(told.contains("column `origin` must not be null and has 8 nulls (row 2, row 3, row 4 and 5 more)"), "{told}");
+    assert!(
+        told.contains("column `origin` must not be null and has 8 nulls (row 2, row 3, row 4 and 5 more)"),
+        "{told}"
+    );
     assert!(told.contains("column `at` must not be null and has 2 nulls (row 1, row 6)"), "{told}");
 }
 

@@ -43,7 +43,13 @@ async fn equals_the_newest_by_address_over_random_histories() {
     let mut expected: BTreeMap<String, (i64, f64)> = BTreeMap::new();
     for commit in 0..6 {
         let rows: Vec<(String, i64, f64)> = (0..10_000)
-            .map(|row| (format!("k{}", random.random_range(0..20_000)), random.random_range(0..50), f64::from(commit * 10_000 + row)))
+            .map(|row| {
+                (
+                    format!("k{}", random.random_range(0..20_000)),
+                    random.random_range(0..50),
+                    f64::from(commit * 10_000 + row),
+                )
+            })
             .collect();
         for (key, at, temp) in &rows {
             let best = expected.entry(key.clone()).or_insert((*at, *temp));

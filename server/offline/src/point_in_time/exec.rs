@@ -10,9 +10,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::error::Result as PlanResult;
+use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -33,14 +34,16 @@ use super::metrics::ViewMetrics;
 use super::plan::{check, describe, output_schema};
 use super::scan::{self, Scan, Window};
 use super::spine::{self, SpineIndex, SpineRows};
-use super::{Result, Spec};
+use super::{EXPIRED, Error, Feature, Result, Spec};
 
 /// Payload bytes held at once, at most; a smaller memory pool gets a share of itself.
 const RANGE_BYTES_MAX: usize = 512 << 20;
 /// The pool's share for one range of output.
 const RANGE_POOL_SHARE: usize = 3;
-/// Assumed bytes of a value of varying length.
-const VARYING_BYTES: usize = 32;
+/// Least bytes assumed of a value of varying length.
+const VARYING_BYTES: usize = 24;
+/// Bytes per spine row and view to sort winners and place them.
+const ORDER_BYTES: usize = 16;
 
 /// The point-in-time join as an operator of one partition. See [`super::plan`] for what it puts out.
 #[derive(Debug, Clone)]
@@ -218,15 +221,21 @@ impl Join {
         views: &[Arc<ViewRead>],
         output: &Sender<PlanResult<RecordBatch>>,
     ) -> PlanResult<()> {
-        let row_bytes = self.added_row_bytes(rows);
-        let range_rows = (self.range_bytes() / row_bytes).max(self.batch_rows);
+        let row_bytes = Self::added_row_bytes(views);
+        let mut range_rows = (self.range_bytes() / row_bytes).max(self.batch_rows);
         let payload = self.reservation.new_empty();
         let mut cursor = Cursor { batches: &rows.batches, batch: 0, row: 0 };
         let mut start = 0;
         while start < rows.rows {
             let end = rows.rows.min(start + range_rows);
             payload.try_resize((end - start) * row_bytes)?;
-            let added = gather(views, start..end, self.workers).await?;
+            let added = match gather(views, start..end, self.workers).await {
+                Err(error) if is_offset_overflow(&error) && range_rows > 1 => {
+                    range_rows = (end - start).div_ceil(2);
+                    continue;
+                }
+                added => added?,
+            };
             let mut at = 0;
             while at < end - start {
                 let length = self.batch_rows.min(end - start - at);
@@ -244,11 +253,18 @@ impl Join {
     }
 
     /// Estimated bytes per spine row of what the views add, with the positions that order it.
-    fn added_row_bytes(&self, rows: &SpineRows) -> usize {
-        let spine_columns = rows.batches.first().map_or(0, RecordBatch::num_columns);
-        let added = self.schema.fields().iter().skip(spine_columns);
-        let values: usize = added.map(|field| width(field.data_type())).sum();
-        values + self.spec.views.len() * 16
+    fn added_row_bytes(views: &[Arc<ViewRead>]) -> usize {
+        let feature = |read: &ViewRead, feature: &Feature| {
+            let fixed = width(&feature.data_type);
+            fixed.unwrap_or_else(|| read.files.value_bytes(&feature.column).max(VARYING_BYTES))
+        };
+        let view = |read: &Arc<ViewRead>| {
+            let values: usize = read.view.features.iter().map(|it| feature(read, it)).sum();
+            let event_time = usize::from(read.view.event_time_output.is_some()) * 9;
+            let status = usize::from(read.view.status_output.is_some()) * (EXPIRED.len() + 4);
+            values + event_time + status + ORDER_BYTES
+        };
+        views.iter().map(view).sum::<usize>().max(1)
     }
 
     fn range_bytes(&self) -> usize {
@@ -265,12 +281,18 @@ fn index_bytes(rows: &SpineRows, indexes: &[Arc<SpineIndex>]) -> usize {
     rows.index_bytes() + indexes.iter().map(|index| index.bytes()).sum::<usize>()
 }
 
-fn width(data_type: &DataType) -> usize {
+/// Bytes of a value with its validity, or `None` where they vary.
+fn width(data_type: &DataType) -> Option<usize> {
     match data_type {
-        DataType::Boolean => 1,
-        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum::<usize>() + 1,
-        other => other.primitive_width().unwrap_or(VARYING_BYTES),
+        DataType::Boolean => Some(1),
+        other => other.primitive_width().map(|bytes| bytes + 1),
     }
+}
+
+/// Whether text or lists of a range came to more than 32-bit offsets reach.
+fn is_offset_overflow(error: &Error) -> bool {
+    let Error::Plan(DataFusionError::ArrowError(error, _)) = error else { return false };
+    matches!(error.as_ref(), ArrowError::OffsetOverflowError(_))
 }
 
 /// Walks the spine's batches in steps of the output's batch size.

@@ -161,6 +161,24 @@ impl Files {
         (file, group)
     }
 
+    /// Average bytes of a value of a column, as far as footers tell; 0 where they don't.
+    pub(super) fn value_bytes(&self, column: &str) -> usize {
+        let (mut bytes, mut rows) = (0_u64, 0_u64);
+        for file in &self.files {
+            let Ok(root) = file.metadata.schema().index_of(column) else { continue };
+            let schema = file.metadata.parquet_schema();
+            for group in file.metadata.metadata().row_groups() {
+                rows += group.num_rows().max(0).cast_unsigned();
+                for leaf in (0..group.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == root) {
+                    // A dictionary makes a column small in the file and not in memory.
+                    let plain = group.column(leaf).unencoded_byte_array_data_bytes().unwrap_or(0);
+                    bytes += group.column(leaf).uncompressed_size().max(plain).max(0).cast_unsigned();
+                }
+            }
+        }
+        usize::try_from(bytes / rows.max(1)).unwrap_or(usize::MAX)
+    }
+
     /// Approximate bytes held by footers.
     pub(super) fn bytes(&self) -> usize {
         self.files.iter().map(|file| file.metadata.metadata().memory_size()).sum()

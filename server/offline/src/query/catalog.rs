@@ -134,7 +134,11 @@ impl SchemaProvider for ProjectSchema {
         if !self.listed {
             return Vec::new();
         }
-        self.tables.names().filter(|(namespace, _)| self.lookup.contains(namespace)).map(|(_, name)| name.clone()).collect()
+        self.tables
+            .names()
+            .filter(|(namespace, _)| self.lookup.contains(namespace))
+            .map(|(_, name)| name.clone())
+            .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {

@@ -65,8 +65,31 @@ fn is_operator(keyword: Keyword) -> bool {
     use Keyword as K;
     matches!(
         keyword,
-        K::AND | K::OR | K::NOT | K::XOR | K::IS | K::IN | K::BETWEEN | K::LIKE | K::ILIKE | K::SIMILAR
-            | K::CASE | K::WHEN | K::CAST | K::TRY_CAST | K::SELECT | K::UNION | K::INTERSECT | K::EXCEPT | K::JOIN
-            | K::AT | K::COLLATE | K::DIV | K::OVERLAPS | K::EXISTS | K::INTERVAL | K::OVER
+        K::AND
+            | K::OR
+            | K::NOT
+            | K::XOR
+            | K::IS
+            | K::IN
+            | K::BETWEEN
+            | K::LIKE
+            | K::ILIKE
+            | K::SIMILAR
+            | K::CASE
+            | K::WHEN
+            | K::CAST
+            | K::TRY_CAST
+            | K::SELECT
+            | K::UNION
+            | K::INTERSECT
+            | K::EXCEPT
+            | K::JOIN
+            | K::AT
+            | K::COLLATE
+            | K::DIV
+            | K::OVERLAPS
+            | K::EXISTS
+            | K::INTERVAL
+            | K::OVER
     )
 }

@@ -47,8 +47,7 @@ const AGGREGATE: &[&str] = &[
 const WINDOW: &[&str] = &["cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number"];
 
 /// Functions whose result is as long as an argument says, and which argument.
-const SIZED: &[(&str, usize)] =
-    &[("repeat", 1), ("lpad", 1), ("rpad", 1), ("array_repeat", 1), ("array_resize", 1)];
+const SIZED: &[(&str, usize)] = &[("repeat", 1), ("lpad", 1), ("rpad", 1), ("array_repeat", 1), ("array_resize", 1)];
 
 /// Series from a first to a last value.
 const SERIES: &[&str] = &["range", "generate_series"];

@@ -33,7 +33,8 @@ impl Limited {
     fn count(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.rows += batch.num_rows() as u64;
         // Of shared buffers only the batch's own part counts.
-        let bytes: usize = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let bytes: usize =
+            batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
         self.bytes += bytes as u64;
         if self.rows > self.limits.rows {
             return Err(Error::LimitExceeded { what: "rows", limit: self.limits.rows });

@@ -93,7 +93,11 @@ pub(super) fn bind(plan: LogicalPlan, values: Option<&RecordBatch>) -> Result<Lo
         let value = match field.data_type() {
             DataType::Null => value,
             known => value.cast_to(known).map_err(|_| {
-                Error::Parameters(format!("parameter {} is {known} and the value given is {}", field.name(), value.data_type()))
+                Error::Parameters(format!(
+                    "parameter {} is {known} and the value given is {}",
+                    field.name(),
+                    value.data_type()
+                ))
             })?,
         };
         Ok(ScalarAndMetadata::from(value))

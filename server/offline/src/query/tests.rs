@@ -21,8 +21,18 @@ async fn sql(folder: &Path) -> Sql {
     let columns = [("origin", "airport"), ("at", "at"), ("temp", "temperature")];
     let columns = columns.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
     let tables = vec![
-        NamedTable { namespace: Namespace::Sources, name: "weather".into(), table: weather_table.clone(), columns: None },
-        NamedTable { namespace: Namespace::Views, name: "by_airport".into(), table: weather_table, columns: Some(columns) },
+        NamedTable {
+            namespace: Namespace::Sources,
+            name: "weather".into(),
+            table: weather_table.clone(),
+            columns: None,
+        },
+        NamedTable {
+            namespace: Namespace::Views,
+            name: "by_airport".into(),
+            table: weather_table,
+            columns: Some(columns),
+        },
     ];
     let training_set: TrainingSet = Arc::new(|call| {
         let plan = move || {
@@ -57,7 +67,8 @@ async fn tables_and_views_resolve_with_and_without_their_schema() {
         assert!(answer.contains("| 3 |"), "{query}\n{answer}");
     }
     let listed = sql.tables().await.unwrap();
-    let names: Vec<String> = listed.iter().map(|table| format!("{}.{}", table.namespace.as_str(), table.name)).collect();
+    let names: Vec<String> =
+        listed.iter().map(|table| format!("{}.{}", table.namespace.as_str(), table.name)).collect();
     assert_eq!(names, ["views.by_airport", "sources.weather"]);
     assert_eq!(listed[0].columns.field(2).name(), "temperature");
 }
@@ -160,7 +171,9 @@ async fn deep_and_long_expressions_are_refused_or_answered_never_fatal() {
     assert!(run(&sql, &chained("1", "+", 900)).await.unwrap().contains("900"));
     assert!(run(&sql, &chained("temp", "+", 900).replace("AS x", "AS x FROM weather")).await.is_ok());
     assert!(run(&sql, &chained("true", "OR", 900)).await.is_ok());
-    for (operand, operator, count) in [("1", "+", 5_000), ("true", "OR", 50_000), ("'a'", "||", 5_000), ("1", "-", 99_000)] {
+    for (operand, operator, count) in
+        [("1", "+", 5_000), ("true", "OR", 50_000), ("'a'", "||", 5_000), ("1", "-", 99_000)]
+    {
         let error = run(&sql, &chained(operand, operator, count)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{}", chain(&error));
     }
@@ -189,8 +202,12 @@ async fn parameters_are_typed_and_bound() {
         "SELECT origin FROM weather WHERE temp > ? AND origin <> ? ORDER BY origin",
     ] {
         let prepared = sql.prepare(query).await.unwrap();
-        let types: Vec<String> =
-            prepared.parameters.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+        let types: Vec<String> = prepared
+            .parameters
+            .fields()
+            .iter()
+            .map(|field| format!("{} {}", field.name(), field.data_type()))
+            .collect();
         assert_eq!(types, ["$1 Float64", "$2 Utf8"]);
         // An integer fits the inferred float.
         let values = RecordBatch::try_from_iter([
@@ -278,7 +295,8 @@ async fn the_training_set_function_is_resolved_once_per_statement() {
         async move { Ok(call.spine) }.boxed()
     });
     let sql = Sql::new(&runtime, "p", Vec::new(), Some(training_set)).unwrap();
-    let twice = "SELECT * FROM training_set('a', 'SELECT 1 AS x') UNION ALL SELECT * FROM training_set('a', 'SELECT 1 AS x')";
+    let twice =
+        "SELECT * FROM training_set('a', 'SELECT 1 AS x') UNION ALL SELECT * FROM training_set('a', 'SELECT 1 AS x')";
     run(&sql, twice).await.unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     let without = Sql::new(&runtime, "p", Vec::new(), None).unwrap();

@@ -94,8 +94,10 @@ struct Append {
 }
 
 impl Append {
-    async fn run(self, incoming: Incoming) -> Result<Appended> {
+    async fn run(self, mut incoming: Incoming) -> Result<Appended> {
         if let Some(outcome) = self.table.ingested(&self.request.batch_id).await? {
+            // Some senders, such as pyarrow's, take an answer before their last row for a broken connection and lose it.
+            while let Some(Ok(_)) = incoming.batches.next().await {}
             return Ok(outcome);
         }
         let (spool, rows) = self.check(incoming).await?;
@@ -180,7 +182,13 @@ impl Append {
     }
 
     /// Commits as exactly this version, or fails.
-    async fn commit_as(&self, delta: &DeltaTable, version: i64, adds: &[Add], rows: u64) -> Result<(), DeltaTableError> {
+    async fn commit_as(
+        &self,
+        delta: &DeltaTable,
+        version: i64,
+        adds: &[Add],
+        rows: u64,
+    ) -> Result<(), DeltaTableError> {
         let state = delta.snapshot()?;
         let id = &self.request.batch_id;
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);

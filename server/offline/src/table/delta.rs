@@ -79,10 +79,11 @@ impl DeltaSource {
         require_log(name, path)?;
         let failed = |source| delta_error(name, "opening", source);
         let log_store = log_store(name, path)?;
-        let store: Arc<dyn ObjectStore> = Arc::new(
-            DurableFiles::below(path)
-                .map_err(|source| Error::Storage { table: name.to_owned(), doing: "opening", source })?,
-        );
+        let store: Arc<dyn ObjectStore> = Arc::new(DurableFiles::below(path).map_err(|source| Error::Storage {
+            table: name.to_owned(),
+            doing: "opening",
+            source,
+        })?);
         let mut delta = DeltaTable::new(log_store.clone());
         delta.load().await.map_err(failed)?;
         let history = History::default();
@@ -314,8 +315,8 @@ fn struct_fields(name: &str, schema: &Schema) -> Result<Vec<StructField>> {
 }
 
 fn log_store(name: &str, path: &Path) -> Result<LogStoreRef> {
-    let url = Url::from_directory_path(path)
-        .map_err(|()| Error::BadLocation { location: path.display().to_string() })?;
+    let url =
+        Url::from_directory_path(path).map_err(|()| Error::BadLocation { location: path.display().to_string() })?;
     let root = Arc::new(DurableFiles::default());
     DeltaTableBuilder::from_url(url.clone())
         .and_then(|builder| builder.with_storage_backend(root, url).build_storage())
@@ -442,7 +443,8 @@ async fn deleted_rows(
     if views.iter().all(|view| view.deletion_vector_descriptor().is_none()) {
         return Ok(HashMap::new());
     }
-    let failed = |source: datafusion::error::DataFusionError| delta_error(name, "reading deletion vectors", source.into());
+    let failed =
+        |source: datafusion::error::DataFusionError| delta_error(name, "reading deletion vectors", source.into());
     let session = datafusion::prelude::SessionContext::new();
     let root = log_store.root_url();
     session.runtime_env().register_object_store(root, log_store.root_object_store(None));

@@ -52,8 +52,11 @@ impl ParquetFolder {
                 expected: "a plain folder of Parquet files but a Delta table",
             });
         }
-        let store = LocalFileSystem::new_with_prefix(path)
-            .map_err(|source| Error::Storage { table: name.to_owned(), doing: "opening", source })?;
+        let store = LocalFileSystem::new_with_prefix(path).map_err(|source| Error::Storage {
+            table: name.to_owned(),
+            doing: "opening",
+            source,
+        })?;
         let folder =
             Self { name: name.to_owned(), path: path.to_owned(), store: Arc::new(store), footers: Mutex::default() };
         folder.snapshot(None).await?;
@@ -138,11 +141,7 @@ impl ParquetFolder {
 }
 
 fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
-    if schema::reads_as(a, b) {
-        Some(b.clone())
-    } else {
-        schema::reads_as(b, a).then(|| a.clone())
-    }
+    if schema::reads_as(a, b) { Some(b.clone()) } else { schema::reads_as(b, a).then(|| a.clone()) }
 }
 
 fn blank(file: &ObjectMeta) -> DataFile {

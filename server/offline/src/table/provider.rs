@@ -98,8 +98,7 @@ impl TableProvider for SnapshotProvider {
         let url = self.store_url()?;
         state.runtime_env().register_object_store(url.as_ref(), self.snapshot.store.clone());
 
-        let files =
-            self.snapshot.files.iter().map(|file| partitioned(file, &schema)).collect::<Result<Vec<_>>>()?;
+        let files = self.snapshot.files.iter().map(|file| partitioned(file, &schema)).collect::<Result<Vec<_>>>()?;
         let statistics = total(&files, &schema);
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let options = state.config_options().execution.parquet.clone();

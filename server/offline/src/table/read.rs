@@ -100,8 +100,7 @@ struct FileReader {
 
 impl FileReader {
     async fn open(self) -> Result<BoxStream<'static, Result<FileBatch>>> {
-        let reader =
-            StoredFile { store: self.store.clone(), path: self.file.path.clone(), size: self.file.size };
+        let reader = StoredFile { store: self.store.clone(), path: self.file.path.clone(), size: self.file.size };
         // The page index is only needed to skip pages.
         let skips = self.rows.is_some();
         let policy = parquet::file::metadata::PageIndexPolicy::from(skips);
@@ -156,7 +155,8 @@ impl FileReader {
             let Some(column) = batch.column_by_name(field.name()) else {
                 return Ok(new_null_array(field.data_type(), batch.num_rows()));
             };
-            if !schema::reads_as(column.data_type(), field.data_type()) && !finer_time(column.data_type(), field.data_type())
+            if !schema::reads_as(column.data_type(), field.data_type())
+                && !finer_time(column.data_type(), field.data_type())
             {
                 return Err(Error::TypeChanged {
                     table: format!("{}` (file `{}", self.table, self.file.path),
@@ -182,9 +182,8 @@ fn finer_time(stored: &DataType, wanted: &DataType) -> bool {
 
 /// The schema, with every column nullable that holds a null.
 fn relaxed(schema: &SchemaRef, columns: &[ArrayRef]) -> SchemaRef {
-    let broken = |(field, column): (&Arc<arrow::datatypes::Field>, &ArrayRef)| {
-        !field.is_nullable() && column.null_count() > 0
-    };
+    let broken =
+        |(field, column): (&Arc<arrow::datatypes::Field>, &ArrayRef)| !field.is_nullable() && column.null_count() > 0;
     if !schema.fields().iter().zip(columns).any(broken) {
         return schema.clone();
     }
@@ -235,4 +234,3 @@ pub(crate) fn file_error(table: &str, file: &DataFile, error: ParquetError) -> E
     let (table, file) = (table.to_owned(), file.path.to_string());
     if gone { Error::FileMissing { table, file } } else { Error::Parquet { table, file, source: error } }
 }
-

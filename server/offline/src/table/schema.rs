@@ -27,9 +27,8 @@ pub(crate) fn normal_schema(stored: &Schema) -> SchemaRef {
 
 /// The Arrow schema of defined columns. `required` ones are not nullable.
 pub(crate) fn defined(columns: &[Column], required: &std::collections::BTreeSet<String>) -> SchemaRef {
-    let field = |column: &Column| {
-        Field::new(&column.name, column.data_type.to_arrow(), !required.contains(&column.name))
-    };
+    let field =
+        |column: &Column| Field::new(&column.name, column.data_type.to_arrow(), !required.contains(&column.name));
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
@@ -119,7 +118,8 @@ fn ceil_micros(column: &ArrayRef) -> Result<ArrayRef, arrow::error::ArrowError> 
     use arrow::array::{AsArray, TimestampMicrosecondArray};
     use arrow::datatypes::TimestampNanosecondType;
     let nanos = column.as_primitive::<TimestampNanosecondType>();
-    let micros: TimestampMicrosecondArray = nanos.unary(|value| value.div_euclid(1000) + i64::from(value.rem_euclid(1000) > 0));
+    let micros: TimestampMicrosecondArray =
+        nanos.unary(|value| value.div_euclid(1000) + i64::from(value.rem_euclid(1000) > 0));
     Ok(Arc::new(micros))
 }
 
@@ -154,10 +154,14 @@ fn with_zone(column: &ArrayRef, zone: Option<&Arc<str>>) -> ArrayRef {
 /// The name a type carries in messages: the language's where it has one.
 pub(crate) fn type_name(data_type: &DataType) -> String {
     match data_type {
-        DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond => format!("timestamp in {unit:?}s").to_lowercase(),
+        DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond => {
+            format!("timestamp in {unit:?}s").to_lowercase()
+        }
         DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
             format!("{data_type}").to_lowercase()
         }
-        _ => Type::from_arrow(data_type).map_or_else(|| format!("{data_type}").to_lowercase(), |known| known.to_string()),
+        _ => {
+            Type::from_arrow(data_type).map_or_else(|| format!("{data_type}").to_lowercase(), |known| known.to_string())
+        }
     }
 }

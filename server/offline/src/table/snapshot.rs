@@ -73,7 +73,8 @@ impl Snapshot {
         self.schema.fields().find(name).map(|(_, field)| field).ok_or_else(|| Error::ColumnMissing {
             table: self.name.clone(),
             column: name.to_owned(),
-            suggestion: nearest(name, self.schema.fields().iter().map(|field| field.name().as_str())).map(str::to_owned),
+            suggestion: nearest(name, self.schema.fields().iter().map(|field| field.name().as_str()))
+                .map(str::to_owned),
         })
     }
 

@@ -31,7 +31,8 @@ pub(super) fn parse(stats: Option<&str>, schema: &Schema) -> FileStats {
         return FileStats::default();
     };
     let rows = stats.get("numRecords").and_then(Value::as_u64);
-    let (Some(Value::Object(lows)), Some(Value::Object(highs))) = (stats.get("minValues"), stats.get("maxValues")) else {
+    let (Some(Value::Object(lows)), Some(Value::Object(highs))) = (stats.get("minValues"), stats.get("maxValues"))
+    else {
         return FileStats { rows, ranges: BTreeMap::new() };
     };
     let range = |(name, low): (&String, &Value)| {

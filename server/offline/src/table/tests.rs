@@ -10,9 +10,7 @@ use futures::StreamExt;
 use tidegate_schemas::error::ErrorKind;
 
 use super::*;
-use crate::fixtures::{
-    append, chain, column, drawn, rows, runtime, runtime_with, table, utc, weather, weather_rules,
-};
+use crate::fixtures::{append, chain, column, drawn, rows, runtime, runtime_with, table, utc, weather, weather_rules};
 
 async fn count(table: &Table) -> u64 {
     table.snapshot(None).await.unwrap().rows().unwrap()
@@ -164,7 +162,8 @@ async fn a_thousand_columns() {
     rules.columns.extend((0..1_000).map(|n| column(&format!("f{n}"), "float64")));
     let table = table(&folder.path().join("t"), &rules).await.unwrap();
     let base = weather(&[("JFK", 1, 0.0), ("LGA", 2, 0.0)]);
-    let mut columns: Vec<(String, ArrayRef)> = vec![("origin".into(), base.column(0).clone()), ("at".into(), base.column(1).clone())];
+    let mut columns: Vec<(String, ArrayRef)> =
+        vec![("origin".into(), base.column(0).clone()), ("at".into(), base.column(1).clone())];
     for n in 0..1_000 {
         columns.push((format!("f{n}"), std::sync::Arc::new(Float64Array::from(vec![f64::from(n), -1.0]))));
     }
@@ -311,9 +310,7 @@ async fn history_survives_checkpoints() {
     }
     let reopened = table(&path, &rules).await.unwrap();
     let after = reopened.snapshot(None).await.unwrap();
-    let addresses = |snapshot: &Snapshot| {
-        snapshot.files.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>()
-    };
+    let addresses = |snapshot: &Snapshot| snapshot.files.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
     assert_eq!(addresses(&before), addresses(&after));
     let known: Vec<i64> = after.files.iter().map(|file| file.added_version).filter(|version| *version >= 10).collect();
     assert_eq!(known, [10, 11, 12]);

@@ -5,11 +5,12 @@
 //!   FORMAT        "tidegate online 1"
 //!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows
 //! ```
-//! Parts: [`request`] what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
+//! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
 //! `write` the one way in · `epoch` full refreshes · `purge` deleting what epochs and views left · `scan` reading a view back.
 //!
-//! Locks, always taken in this order: a view's `gate` (shared by writes, alone by what changes its epochs), then the stripes of the
-//! entities written, then short ones that guard memory only. Lookups take only the last kind.
+//! Locks, always taken in this order: `counters` (registration), a view's `gate` (shared by writes, alone by what changes its
+//! epochs), its `commits`, the stripes of the entities written, then short ones that guard memory only. Lookups wait for the last
+//! kind only.
 
 mod epoch;
 mod open;

@@ -28,6 +28,9 @@ use crate::{Error, Result};
 /// The newest folder format this release reads and the one it writes.
 pub(super) const FORMAT: u32 = 1;
 
+/// Pinned index and filter blocks live in the block cache: with none at all every read would load them again.
+const SMALLEST_BLOCK_CACHE: usize = 1 << 20;
+
 /// The words before the number in the marker.
 const MARKER: &str = "tidegate online ";
 
@@ -42,7 +45,7 @@ impl Store {
         let folder = |source| Error::Folder { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(folder)?;
         let marked = check_marker(path)?;
-        let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes, 0);
+        let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes.max(SMALLEST_BLOCK_CACHE), 0);
         let db = open_rocks(path, settings, &block_cache)?;
         if !marked {
             write_marker(path).map_err(folder)?;

@@ -5,6 +5,7 @@
 
 mod history;
 mod race;
+mod torn;
 
 use std::fs;
 

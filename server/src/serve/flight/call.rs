@@ -10,7 +10,7 @@ use tidegate_schemas::error::ErrorKind;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
-use crate::serve::error::status;
+use crate::serve::error::status_in_full as status;
 use crate::serve::principal;
 use crate::service::{Error, Principal, Result, Tidegate};
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::Status;
 
-use crate::serve::error::{panicked, status};
+use crate::serve::error::{panicked, status_in_full as status};
 use crate::service::{Batches, Error};
 
 /// Bodies are split to about this many bytes: large enough to amortise a message, small enough to keep a window busy.

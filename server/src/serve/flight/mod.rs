@@ -35,7 +35,7 @@ use self::call::Call;
 use self::command::Command;
 use self::decode::Messages;
 use self::encode::FlightStream;
-use crate::serve::error::{status, unsupported};
+use crate::serve::error::{status_in_full as status, unsupported};
 use crate::serve::meter::metered;
 use crate::service::{Batches, Error, Result, Tidegate};
 

@@ -112,6 +112,12 @@ impl Bench {
         self.service.apply(&self.me, ApplyRequest { files: files(text), ..ApplyRequest::default() }).await
     }
 
+    /// Applies although readers break.
+    pub(crate) async fn apply_breaking(&self, text: &str) -> Result<Applied> {
+        let request = ApplyRequest { files: files(text), allow_breaking: true, ..ApplyRequest::default() };
+        self.service.apply(&self.me, request).await
+    }
+
     pub(crate) async fn ingest(&self, batch_id: &str, rows: Batches) -> Result<Ingested> {
         let request = IngestRequest {
             project: "flights".to_owned(),

@@ -312,7 +312,10 @@ impl World {
 }
 
 pub(super) fn session(workers: usize, batch_rows: usize) -> SessionContext {
-    let config = SessionConfig::new().with_target_partitions(workers).with_batch_size(batch_rows);
+    let config = SessionConfig::new()
+        .with_target_partitions(workers)
+        .with_batch_size(batch_rows)
+        .with_enable_subquery_sort_elimination(false);
     let builder = SessionStateBuilder::new().with_default_features().with_config(config);
     SessionContext::new_with_state(builder.with_query_planner(query_planner()).build())
 }

@@ -66,7 +66,8 @@ async fn folders_of_parquet_files() {
     let path = folder.path().join("p");
     std::fs::create_dir_all(path.join("sub")).unwrap();
     let save = |name: &str, batch: &RecordBatch| {
-        let mut writer = ArrowWriter::try_new(std::fs::File::create(path.join(name)).unwrap(), batch.schema(), None).unwrap();
+        let mut writer =
+            ArrowWriter::try_new(std::fs::File::create(path.join(name)).unwrap(), batch.schema(), None).unwrap();
         writer.write(batch).unwrap();
         writer.close().unwrap();
     };
@@ -122,7 +123,8 @@ async fn deletion_vectors_hide_rows() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .find(|action| action.get("add").is_some())
         .unwrap();
-    let remove = serde_json::json!({"remove": {"path": add["add"]["path"], "dataChange": true, "deletionTimestamp": 1}});
+    let remove =
+        serde_json::json!({"remove": {"path": add["add"]["path"], "dataChange": true, "deletionTimestamp": 1}});
     add["add"]["deletionVector"] = serde_json::json!({
         "storageType": "i", "pathOrInlineDv": inline_vector(&[1, 3]), "sizeInBytes": 40, "cardinality": 2
     });
@@ -138,7 +140,10 @@ async fn deletion_vectors_hide_rows() {
     assert_eq!(snapshot.files[0].deleted_rows.as_deref(), Some(&[1, 3][..]));
     assert_eq!((snapshot.rows(), snapshot.files[0].added_version), (Some(2), 1));
     let read = drawn(&snapshot).await;
-    assert!(read.contains("| A ") && read.contains("| C ") && !read.contains("| B ") && !read.contains("| D "), "{read}");
+    assert!(
+        read.contains("| A ") && read.contains("| C ") && !read.contains("| B ") && !read.contains("| D "),
+        "{read}"
+    );
     let counted = sql(&snapshot, folder.path(), "SELECT count(*) AS n, sum(temp) AS s FROM t WHERE temp >= 0").await;
     assert!(counted.contains("| 2 | 2.0 |"), "{counted}");
     assert!(table.added_since(1, 2).await.unwrap().rewritten);

@@ -305,7 +305,7 @@ fn random_histories_equal_the_model() {
         let seeds = next..end.min(next + CASES_PER_STORE - next % CASES_PER_STORE);
         // Off, so small that entries come and go, or roomy; a few stores sync every write.
         let entity_cache_bytes = [0, 2_000, 1 << 20][(next / CASES_PER_STORE % 3) as usize];
-        let durable = next / CASES_PER_STORE % 20 == 0;
+        let durable = (next / CASES_PER_STORE).is_multiple_of(20);
         let durability = if durable { Durability::Durable } else { Durability::Fast };
         next = seeds.end;
         run(seeds, Settings { entity_cache_bytes, durability, ..Settings::default() });

@@ -1,16 +1,14 @@
 import builtins as _builtins
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf.internal import containers as _containers
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainingSet(_message.Message):
-    __slots__ = ("as_of", "event_time_column", "feature_service", "features", "full_feature_names", "include_event_times", "include_statuses", "project", "spine_id", "sql", "table")
+    __slots__ = ("project", "feature_service", "features", "spine_id", "sql", "table", "event_time_column", "full_feature_names", "as_of", "include_event_times", "include_statuses")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -33,32 +31,32 @@ class TrainingSet(_message.Message):
     as_of: int
     include_event_times: bool
     include_statuses: bool
-    def __init__(self, project: str | None = ..., feature_service: str | None = ..., features: FeatureReferences | _Mapping | None = ..., spine_id: str | None = ..., sql: str | None = ..., table: str | None = ..., event_time_column: str | None = ..., full_feature_names: bool | None = ..., as_of: int | None = ..., include_event_times: bool | None = ..., include_statuses: bool | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., spine_id: _Optional[str] = ..., sql: _Optional[str] = ..., table: _Optional[str] = ..., event_time_column: _Optional[str] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ..., include_event_times: _Optional[bool] = ..., include_statuses: _Optional[bool] = ...) -> None: ...
 
 class FeatureReferences(_message.Message):
     __slots__ = ("references",)
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, references: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, references: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SpineUpload(_message.Message):
     __slots__ = ("project",)
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     project: str
-    def __init__(self, project: str | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ...) -> None: ...
 
 class SpineUploaded(_message.Message):
-    __slots__ = ("expires_at", "rows", "spine_id")
+    __slots__ = ("spine_id", "rows", "expires_at")
     SPINE_ID_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     spine_id: str
     rows: int
     expires_at: int
-    def __init__(self, spine_id: str | None = ..., rows: int | None = ..., expires_at: int | None = ...) -> None: ...
+    def __init__(self, spine_id: _Optional[str] = ..., rows: _Optional[int] = ..., expires_at: _Optional[int] = ...) -> None: ...
 
 class Ingest(_message.Message):
-    __slots__ = ("batch_id", "ignore_extra_columns", "project", "target")
+    __slots__ = ("project", "target", "batch_id", "ignore_extra_columns")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
@@ -67,10 +65,10 @@ class Ingest(_message.Message):
     target: str
     batch_id: str
     ignore_extra_columns: bool
-    def __init__(self, project: str | None = ..., target: str | None = ..., batch_id: str | None = ..., ignore_extra_columns: bool | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., target: _Optional[str] = ..., batch_id: _Optional[str] = ..., ignore_extra_columns: _Optional[bool] = ...) -> None: ...
 
 class Ingested(_message.Message):
-    __slots__ = ("already_ingested", "batch_id", "ignored_columns", "rows", "source", "version")
+    __slots__ = ("source", "version", "rows", "already_ingested", "batch_id", "ignored_columns")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -83,22 +81,22 @@ class Ingested(_message.Message):
     already_ingested: bool
     batch_id: str
     ignored_columns: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, source: str | None = ..., version: int | None = ..., rows: int | None = ..., already_ingested: bool | None = ..., batch_id: str | None = ..., ignored_columns: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, source: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., already_ingested: _Optional[bool] = ..., batch_id: _Optional[str] = ..., ignored_columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Ticket(_message.Message):
-    __slots__ = ("sql", "training_set")
+    __slots__ = ("training_set", "sql")
     TRAINING_SET_FIELD_NUMBER: _ClassVar[int]
     SQL_FIELD_NUMBER: _ClassVar[int]
     training_set: TrainingSet
     sql: SqlStatement
-    def __init__(self, training_set: TrainingSet | _Mapping | None = ..., sql: SqlStatement | _Mapping | None = ...) -> None: ...
+    def __init__(self, training_set: _Optional[_Union[TrainingSet, _Mapping]] = ..., sql: _Optional[_Union[SqlStatement, _Mapping]] = ...) -> None: ...
 
 class SqlStatement(_message.Message):
-    __slots__ = ("parameters", "project", "query")
+    __slots__ = ("project", "query", "parameters")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     project: str
     query: str
     parameters: _builtins.bytes
-    def __init__(self, project: str | None = ..., query: str | None = ..., parameters: _builtins.bytes | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., query: _Optional[str] = ..., parameters: _Optional[_builtins.bytes] = ...) -> None: ...

@@ -1,26 +1,25 @@
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
+import builtins as _builtins
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MaterializeRequest(_message.Message):
-    __slots__ = ("full", "project", "views")
+    __slots__ = ("project", "views", "full")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
     project: str
     views: _containers.RepeatedScalarFieldContainer[str]
     full: bool
-    def __init__(self, project: str | None = ..., views: _Iterable[str] | None = ..., full: bool | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., views: _Optional[_Iterable[str]] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class MaterializeProgress(_message.Message):
-    __slots__ = ("from_version", "full", "phase", "rows_read", "rows_skipped", "rows_total", "rows_written", "to_version", "view")
+    __slots__ = ("view", "phase", "from_version", "to_version", "rows_read", "rows_total", "rows_written", "rows_skipped", "full")
     class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PHASE_UNSPECIFIED: _ClassVar[MaterializeProgress.Phase]
@@ -47,7 +46,7 @@ class MaterializeProgress(_message.Message):
     rows_written: int
     rows_skipped: int
     full: bool
-    def __init__(self, view: str | None = ..., phase: MaterializeProgress.Phase | str | None = ..., from_version: int | None = ..., to_version: int | None = ..., rows_read: int | None = ..., rows_total: int | None = ..., rows_written: int | None = ..., rows_skipped: int | None = ..., full: bool | None = ...) -> None: ...
+    def __init__(self, view: _Optional[str] = ..., phase: _Optional[_Union[MaterializeProgress.Phase, str]] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., rows_read: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_written: _Optional[int] = ..., rows_skipped: _Optional[int] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("project", "views")
@@ -55,16 +54,16 @@ class StatusRequest(_message.Message):
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     project: str
     views: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, project: str | None = ..., views: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., views: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("views",)
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     views: _containers.RepeatedCompositeFieldContainer[ViewStatus]
-    def __init__(self, views: _Iterable[ViewStatus | _Mapping] | None = ...) -> None: ...
+    def __init__(self, views: _Optional[_Iterable[_Union[ViewStatus, _Mapping]]] = ...) -> None: ...
 
 class ViewStatus(_message.Message):
-    __slots__ = ("cursor", "epoch", "in_progress", "materialized_at", "table_version", "view")
+    __slots__ = ("view", "cursor", "table_version", "materialized_at", "epoch", "in_progress")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -77,4 +76,4 @@ class ViewStatus(_message.Message):
     materialized_at: int
     epoch: int
     in_progress: bool
-    def __init__(self, view: str | None = ..., cursor: int | None = ..., table_version: int | None = ..., materialized_at: int | None = ..., epoch: int | None = ..., in_progress: bool | None = ...) -> None: ...
+    def __init__(self, view: _Optional[str] = ..., cursor: _Optional[int] = ..., table_version: _Optional[int] = ..., materialized_at: _Optional[int] = ..., epoch: _Optional[int] = ..., in_progress: _Optional[bool] = ...) -> None: ...

@@ -1,12 +1,10 @@
 import builtins as _builtins
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -28,7 +26,7 @@ STATUS_DEFAULTED: Status
 STATUS_FAILED: Status
 
 class GetOnlineFeaturesRequest(_message.Message):
-    __slots__ = ("feature_service", "features", "full_feature_names", "include_times", "keys", "project", "return_expired")
+    __slots__ = ("project", "feature_service", "features", "keys", "full_feature_names", "include_times", "return_expired")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -43,16 +41,16 @@ class GetOnlineFeaturesRequest(_message.Message):
     full_feature_names: bool
     include_times: bool
     return_expired: bool
-    def __init__(self, project: str | None = ..., feature_service: str | None = ..., features: FeatureReferences | _Mapping | None = ..., keys: _Iterable[KeyColumn | _Mapping] | None = ..., full_feature_names: bool | None = ..., include_times: bool | None = ..., return_expired: bool | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., keys: _Optional[_Iterable[_Union[KeyColumn, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., include_times: _Optional[bool] = ..., return_expired: _Optional[bool] = ...) -> None: ...
 
 class FeatureReferences(_message.Message):
     __slots__ = ("references",)
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, references: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, references: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class KeyColumn(_message.Message):
-    __slots__ = ("bools", "bytes", "int64s", "name", "strings")
+    __slots__ = ("name", "int64s", "strings", "bytes", "bools")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INT64S_FIELD_NUMBER: _ClassVar[int]
     STRINGS_FIELD_NUMBER: _ClassVar[int]
@@ -63,52 +61,52 @@ class KeyColumn(_message.Message):
     strings: StringValues
     bytes: BytesValues
     bools: BoolValues
-    def __init__(self, name: str | None = ..., int64s: Int64Values | _Mapping | None = ..., strings: StringValues | _Mapping | None = ..., bytes: BytesValues | _Mapping | None = ..., bools: BoolValues | _Mapping | None = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., int64s: _Optional[_Union[Int64Values, _Mapping]] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., bytes: _Optional[_Union[BytesValues, _Mapping]] = ..., bools: _Optional[_Union[BoolValues, _Mapping]] = ...) -> None: ...
 
 class Int64Values(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, values: _Iterable[int] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Int32Values(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, values: _Iterable[int] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DoubleValues(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, values: _Iterable[float] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class FloatValues(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, values: _Iterable[float] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class BoolValues(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[bool]
-    def __init__(self, values: _Iterable[bool] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class StringValues(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, values: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BytesValues(_message.Message):
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[_builtins.bytes]
-    def __init__(self, values: _Iterable[_builtins.bytes] | None = ...) -> None: ...
+    def __init__(self, values: _Optional[_Iterable[_builtins.bytes]] = ...) -> None: ...
 
 class GetOnlineFeaturesResponse(_message.Message):
-    __slots__ = ("catalog_version", "features", "rows", "views")
+    __slots__ = ("rows", "features", "views", "catalog_version")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
@@ -117,10 +115,10 @@ class GetOnlineFeaturesResponse(_message.Message):
     features: _containers.RepeatedCompositeFieldContainer[FeatureColumn]
     views: _containers.RepeatedCompositeFieldContainer[ViewTimes]
     catalog_version: int
-    def __init__(self, rows: int | None = ..., features: _Iterable[FeatureColumn | _Mapping] | None = ..., views: _Iterable[ViewTimes | _Mapping] | None = ..., catalog_version: int | None = ...) -> None: ...
+    def __init__(self, rows: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureColumn, _Mapping]]] = ..., views: _Optional[_Iterable[_Union[ViewTimes, _Mapping]]] = ..., catalog_version: _Optional[int] = ...) -> None: ...
 
 class FeatureColumn(_message.Message):
-    __slots__ = ("arrow_ipc", "bools", "bytes", "data_type", "doubles", "floats", "int32s", "int64s", "name", "presence", "reasons", "statuses", "strings")
+    __slots__ = ("name", "data_type", "doubles", "floats", "int64s", "int32s", "bools", "strings", "bytes", "arrow_ipc", "presence", "statuses", "reasons")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
     DOUBLES_FIELD_NUMBER: _ClassVar[int]
@@ -147,14 +145,14 @@ class FeatureColumn(_message.Message):
     presence: _builtins.bytes
     statuses: _builtins.bytes
     reasons: _builtins.bytes
-    def __init__(self, name: str | None = ..., data_type: str | None = ..., doubles: DoubleValues | _Mapping | None = ..., floats: FloatValues | _Mapping | None = ..., int64s: Int64Values | _Mapping | None = ..., int32s: Int32Values | _Mapping | None = ..., bools: BoolValues | _Mapping | None = ..., strings: StringValues | _Mapping | None = ..., bytes: BytesValues | _Mapping | None = ..., arrow_ipc: _builtins.bytes | None = ..., presence: _builtins.bytes | None = ..., statuses: _builtins.bytes | None = ..., reasons: _builtins.bytes | None = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., data_type: _Optional[str] = ..., doubles: _Optional[_Union[DoubleValues, _Mapping]] = ..., floats: _Optional[_Union[FloatValues, _Mapping]] = ..., int64s: _Optional[_Union[Int64Values, _Mapping]] = ..., int32s: _Optional[_Union[Int32Values, _Mapping]] = ..., bools: _Optional[_Union[BoolValues, _Mapping]] = ..., strings: _Optional[_Union[StringValues, _Mapping]] = ..., bytes: _Optional[_Union[BytesValues, _Mapping]] = ..., arrow_ipc: _Optional[_builtins.bytes] = ..., presence: _Optional[_builtins.bytes] = ..., statuses: _Optional[_builtins.bytes] = ..., reasons: _Optional[_builtins.bytes] = ...) -> None: ...
 
 class ViewTimes(_message.Message):
-    __slots__ = ("ages", "event_times", "view")
+    __slots__ = ("view", "event_times", "ages")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIMES_FIELD_NUMBER: _ClassVar[int]
     AGES_FIELD_NUMBER: _ClassVar[int]
     view: str
     event_times: _containers.RepeatedScalarFieldContainer[int]
     ages: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, view: str | None = ..., event_times: _Iterable[int] | None = ..., ages: _Iterable[int] | None = ...) -> None: ...
+    def __init__(self, view: _Optional[str] = ..., event_times: _Optional[_Iterable[int]] = ..., ages: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -1,25 +1,23 @@
 import builtins as _builtins
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
-from google.protobuf import descriptor as _descriptor
-from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DefinitionFile(_message.Message):
-    __slots__ = ("content", "path")
+    __slots__ = ("path", "content")
     PATH_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     path: str
     content: _builtins.bytes
-    def __init__(self, path: str | None = ..., content: _builtins.bytes | None = ...) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., content: _Optional[_builtins.bytes] = ...) -> None: ...
 
 class Problem(_message.Message):
-    __slots__ = ("column", "file", "line", "message", "snippet", "suggestion")
+    __slots__ = ("file", "line", "column", "message", "snippet", "suggestion")
     FILE_FIELD_NUMBER: _ClassVar[int]
     LINE_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIELD_NUMBER: _ClassVar[int]
@@ -32,7 +30,7 @@ class Problem(_message.Message):
     message: str
     snippet: str
     suggestion: str
-    def __init__(self, file: str | None = ..., line: int | None = ..., column: int | None = ..., message: str | None = ..., snippet: str | None = ..., suggestion: str | None = ...) -> None: ...
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., message: _Optional[str] = ..., snippet: _Optional[str] = ..., suggestion: _Optional[str] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
     __slots__ = ("files", "prune")
@@ -40,10 +38,10 @@ class PlanRequest(_message.Message):
     PRUNE_FIELD_NUMBER: _ClassVar[int]
     files: _containers.RepeatedCompositeFieldContainer[DefinitionFile]
     prune: bool
-    def __init__(self, files: _Iterable[DefinitionFile | _Mapping] | None = ..., prune: bool | None = ...) -> None: ...
+    def __init__(self, files: _Optional[_Iterable[_Union[DefinitionFile, _Mapping]]] = ..., prune: _Optional[bool] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
-    __slots__ = ("base_version", "changes", "problems", "project", "target_digest", "warnings")
+    __slots__ = ("project", "base_version", "changes", "problems", "target_digest", "warnings")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
@@ -56,10 +54,10 @@ class PlanResponse(_message.Message):
     problems: _containers.RepeatedCompositeFieldContainer[Problem]
     target_digest: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, project: str | None = ..., base_version: int | None = ..., changes: _Iterable[Change | _Mapping] | None = ..., problems: _Iterable[Problem | _Mapping] | None = ..., target_digest: str | None = ..., warnings: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., base_version: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., target_digest: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Change(_message.Message):
-    __slots__ = ("action", "breaking", "dependents", "details", "kind", "name")
+    __slots__ = ("action", "kind", "name", "details", "breaking", "dependents")
     class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ACTION_UNSPECIFIED: _ClassVar[Change.Action]
@@ -82,10 +80,10 @@ class Change(_message.Message):
     details: _containers.RepeatedScalarFieldContainer[str]
     breaking: _containers.RepeatedScalarFieldContainer[str]
     dependents: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, action: Change.Action | str | None = ..., kind: str | None = ..., name: str | None = ..., details: _Iterable[str] | None = ..., breaking: _Iterable[str] | None = ..., dependents: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, action: _Optional[_Union[Change.Action, str]] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., details: _Optional[_Iterable[str]] = ..., breaking: _Optional[_Iterable[str]] = ..., dependents: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("allow_breaking", "base_version", "expected_digest", "files", "prune")
+    __slots__ = ("files", "prune", "base_version", "expected_digest", "allow_breaking")
     FILES_FIELD_NUMBER: _ClassVar[int]
     PRUNE_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -96,10 +94,10 @@ class ApplyRequest(_message.Message):
     base_version: int
     expected_digest: str
     allow_breaking: bool
-    def __init__(self, files: _Iterable[DefinitionFile | _Mapping] | None = ..., prune: bool | None = ..., base_version: int | None = ..., expected_digest: str | None = ..., allow_breaking: bool | None = ...) -> None: ...
+    def __init__(self, files: _Optional[_Iterable[_Union[DefinitionFile, _Mapping]]] = ..., prune: _Optional[bool] = ..., base_version: _Optional[int] = ..., expected_digest: _Optional[str] = ..., allow_breaking: _Optional[bool] = ...) -> None: ...
 
 class ApplyResponse(_message.Message):
-    __slots__ = ("changes", "problems", "project", "version")
+    __slots__ = ("project", "version", "changes", "problems")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
@@ -108,10 +106,10 @@ class ApplyResponse(_message.Message):
     version: int
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     problems: _containers.RepeatedCompositeFieldContainer[Problem]
-    def __init__(self, project: str | None = ..., version: int | None = ..., changes: _Iterable[Change | _Mapping] | None = ..., problems: _Iterable[Problem | _Mapping] | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., version: _Optional[int] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
 
 class GetRequest(_message.Message):
-    __slots__ = ("kind", "name", "project", "version")
+    __slots__ = ("project", "kind", "name", "version")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -120,18 +118,18 @@ class GetRequest(_message.Message):
     kind: str
     name: str
     version: int
-    def __init__(self, project: str | None = ..., kind: str | None = ..., name: str | None = ..., version: int | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class GetResponse(_message.Message):
-    __slots__ = ("definitions", "version")
+    __slots__ = ("version", "definitions")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
     version: int
     definitions: _containers.RepeatedCompositeFieldContainer[Definition]
-    def __init__(self, version: int | None = ..., definitions: _Iterable[Definition | _Mapping] | None = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., definitions: _Optional[_Iterable[_Union[Definition, _Mapping]]] = ...) -> None: ...
 
 class Definition(_message.Message):
-    __slots__ = ("dependents", "description", "facts", "kind", "name", "owner", "yaml")
+    __slots__ = ("kind", "name", "yaml", "description", "owner", "dependents", "facts")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     YAML_FIELD_NUMBER: _ClassVar[int]
@@ -146,7 +144,7 @@ class Definition(_message.Message):
     owner: str
     dependents: _containers.RepeatedScalarFieldContainer[str]
     facts: _containers.RepeatedCompositeFieldContainer[Fact]
-    def __init__(self, kind: str | None = ..., name: str | None = ..., yaml: str | None = ..., description: str | None = ..., owner: str | None = ..., dependents: _Iterable[str] | None = ..., facts: _Iterable[Fact | _Mapping] | None = ...) -> None: ...
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., yaml: _Optional[str] = ..., description: _Optional[str] = ..., owner: _Optional[str] = ..., dependents: _Optional[_Iterable[str]] = ..., facts: _Optional[_Iterable[_Union[Fact, _Mapping]]] = ...) -> None: ...
 
 class Fact(_message.Message):
     __slots__ = ("name", "value")
@@ -154,32 +152,32 @@ class Fact(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     name: str
     value: str
-    def __init__(self, name: str | None = ..., value: str | None = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("kind", "name", "project")
+    __slots__ = ("project", "kind", "name")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     project: str
     kind: str
     name: str
-    def __init__(self, project: str | None = ..., kind: str | None = ..., name: str | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class HistoryRequest(_message.Message):
     __slots__ = ("project",)
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     project: str
-    def __init__(self, project: str | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ...) -> None: ...
 
 class HistoryResponse(_message.Message):
     __slots__ = ("versions",)
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[Version]
-    def __init__(self, versions: _Iterable[Version | _Mapping] | None = ...) -> None: ...
+    def __init__(self, versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("cause", "changes", "created_at", "principal", "version")
+    __slots__ = ("version", "created_at", "principal", "cause", "changes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
@@ -190,17 +188,17 @@ class Version(_message.Message):
     principal: str
     cause: str
     changes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: int | None = ..., created_at: int | None = ..., principal: str | None = ..., cause: str | None = ..., changes: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., created_at: _Optional[int] = ..., principal: _Optional[str] = ..., cause: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RollbackRequest(_message.Message):
-    __slots__ = ("allow_breaking", "project", "to_version")
+    __slots__ = ("project", "to_version", "allow_breaking")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     TO_VERSION_FIELD_NUMBER: _ClassVar[int]
     ALLOW_BREAKING_FIELD_NUMBER: _ClassVar[int]
     project: str
     to_version: int
     allow_breaking: bool
-    def __init__(self, project: str | None = ..., to_version: int | None = ..., allow_breaking: bool | None = ...) -> None: ...
+    def __init__(self, project: _Optional[str] = ..., to_version: _Optional[int] = ..., allow_breaking: _Optional[bool] = ...) -> None: ...
 
 class ListProjectsRequest(_message.Message):
     __slots__ = ()
@@ -210,4 +208,4 @@ class ListProjectsResponse(_message.Message):
     __slots__ = ("projects",)
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
     projects: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, projects: _Iterable[str] | None = ...) -> None: ...
+    def __init__(self, projects: _Optional[_Iterable[str]] = ...) -> None: ...

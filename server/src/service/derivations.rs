@@ -1,0 +1,111 @@
+//! What the online rows of each view were computed from.
+//!
+//! A cursor is a version of one table. When a definition names another table, other keys or times, or another column for a
+//! feature, the rows that are there mean something else, and a cursor must not vouch for them: the view starts over, and answers
+//! NOT_FOUND until it is materialized. The record lives in the online tier's folder, so that it goes where the rows go.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tidegate_schemas::catalog::Catalog;
+use tidegate_schemas::definition::{FeatureView, Location};
+use tidegate_schemas::error::ErrorKind;
+
+use super::{Error, Result};
+
+/// By project, then by view.
+type All = BTreeMap<String, BTreeMap<String, Derivation>>;
+
+/// What one view's rows are computed from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Derivation {
+    table: String,
+    event_time: String,
+    created_time: Option<String>,
+    keys: Vec<String>,
+    /// Feature to column.
+    features: BTreeMap<String, String>,
+}
+
+impl Derivation {
+    pub(super) fn of(catalog: &Catalog, view: &FeatureView) -> Self {
+        let source = catalog.sources.get(&view.source);
+        let table = match source.map(|source| &source.location) {
+            None | Some(Location::Managed) => format!("managed {}", view.source),
+            Some(Location::Delta(uri)) => format!("delta {uri}"),
+            Some(Location::Parquet(uri)) => format!("parquet {uri}"),
+        };
+        let column =
+            |key: tidegate_schemas::definition::Column| view.key_columns.get(&key.name).cloned().unwrap_or(key.name);
+        Self {
+            table,
+            event_time: source.map(|source| source.event_time.clone()).unwrap_or_default(),
+            created_time: source.and_then(|source| source.created_time.clone()),
+            keys: catalog.keys(view).into_iter().map(column).collect(),
+            features: view.features.iter().map(|f| (f.name.clone(), f.column.clone())).collect(),
+        }
+    }
+
+    /// Whether rows computed from `self` are no rows of `next`. Features that come or go are not: the online tier sees to them.
+    pub(super) fn outdated(&self, next: &Self) -> bool {
+        let moved = |(name, column): (&String, &String)| next.features.get(name).is_some_and(|other| other != column);
+        let Self { table, event_time, created_time, keys, features } = self;
+        (table, event_time, created_time, keys) != (&next.table, &next.event_time, &next.created_time, &next.keys)
+            || features.iter().any(moved)
+    }
+}
+
+/// The record of one online tier.
+#[derive(Debug)]
+pub(super) struct Derivations {
+    file: PathBuf,
+}
+
+impl Derivations {
+    pub(super) fn new(online: &Path) -> Self {
+        Self { file: online.join("derivations.json") }
+    }
+
+    /// What is recorded of a project's views.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub(super) fn of(&self, project: &str) -> Result<BTreeMap<String, Derivation>> {
+        Ok(self.read()?.remove(project).unwrap_or_default())
+    }
+
+    /// Replaces what is recorded of a project's views. Callers take turns.
+    ///
+    /// # Errors
+    /// The record can't be read or written.
+    pub(super) fn record(&self, project: &str, views: BTreeMap<String, Derivation>) -> Result<()> {
+        let mut all = self.read()?;
+        all.insert(project.to_owned(), views);
+        let text = serde_json::to_vec_pretty(&all).map_err(|error| self.failed(error.into()))?;
+        let half = self.file.with_extension("half");
+        // Complete and on disk before it takes the old one's place.
+        std::fs::write(&half, text)
+            .and_then(|()| std::fs::File::open(&half)?.sync_all())
+            .and_then(|()| std::fs::rename(&half, &self.file))
+            .map_err(|error| self.failed(error))
+    }
+
+    fn read(&self) -> Result<All> {
+        match std::fs::read(&self.file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| self.failed(error.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(All::new()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        let message = format!(
+            "{} can't be read or written; check the disk, or remove the folder around it and materialize again",
+            self.file.display()
+        );
+        let kind =
+            if error.kind() == std::io::ErrorKind::InvalidData { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
+        Error::new(kind, message).with_source(error)
+    }
+}
