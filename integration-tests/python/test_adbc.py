@@ -47,7 +47,11 @@ def test_lists_tables_and_columns(connection: Any) -> None:
 
 
 def test_filters_what_it_lists(connection: Any) -> None:
-    catalogs = connection.adbc_get_objects(depth="tables", catalog_filter="flights", table_name_filter="origin%").read_all().to_pylist()
+    catalogs = (
+        connection.adbc_get_objects(depth="tables", catalog_filter="flights", table_name_filter="origin%")
+        .read_all()
+        .to_pylist()
+    )
     names = [
         table["table_name"]
         for catalog in catalogs

@@ -9,7 +9,7 @@ use crate::definition::Kind;
 use crate::problem::Problem;
 
 use super::structure::Checker;
-use super::text::{Place, Text};
+use super::text::{Place, Text, one_line};
 use super::v1;
 use super::yaml::{Data, Node, Step};
 use super::{PROBLEMS_KEPT, SourceFile, schema, yaml};
@@ -57,8 +57,8 @@ impl<T: Named> Item<T> {
             Some(origin) => origin.text.problem(origin.node.place_of(path), message, help),
             None => Problem {
                 file: REGISTRY.to_owned(),
-                message: format!("{} `{}`: {message}", T::KIND.label(), self.value.name()),
-                suggestion: help,
+                message: one_line(&format!("{} `{}`: {message}", T::KIND.label(), self.value.name())),
+                suggestion: help.as_deref().map(one_line),
                 ..Problem::default()
             },
         }

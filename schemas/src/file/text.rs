@@ -7,6 +7,9 @@ use super::SourceFile;
 /// Files beyond this are refused unread; definitions are written by people.
 pub(crate) const BYTES_MAX: usize = 4 << 20;
 
+/// Characters of a message.
+const MESSAGE_WIDTH: usize = 500;
+
 /// Characters of a source line that a snippet shows.
 const SNIPPET_WIDTH: usize = 100;
 
@@ -63,9 +66,9 @@ impl Text {
             file: self.path.clone(),
             line: number(place.line),
             column: number(place.column),
-            message: message.into(),
+            message: one_line(&message.into()),
             snippet: self.snippet(place),
-            suggestion,
+            suggestion: suggestion.as_deref().map(one_line),
         }
     }
 
@@ -85,6 +88,18 @@ impl Text {
         let number = place.line.to_string();
         format!("{number} | {shown}\n{:pad$} | {:indent$}{carets}", "", "", pad = number.len())
     }
+}
+
+/// A message as one line of bounded length: it quotes files, and what they hold must not reach a terminal as it is.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars().take(MESSAGE_WIDTH) {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if text.chars().nth(MESSAGE_WIDTH).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// The lines as YAML counts them: ended by LF, CR LF or CR.

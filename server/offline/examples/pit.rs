@@ -2,7 +2,7 @@
 //! [--spine-rows N] [--rows-per-batch N] [--explain] [--runs N]`.
 //!
 //! DIR holds `customer_stats`, `merchant_stats`, `pair_stats` (Delta) and `spine.parquet`. The result stays in memory as
-//! Arrow, as the peers' does. Prints seconds, rows, a checksum per feature column's nulls, and peak memory.
+//! Arrow, as the peers' does. Prints seconds, rows, nulls (to compare with a peer's) and peak memory.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints figures and reads the clock")]
 
 use std::error::Error;
@@ -126,10 +126,8 @@ fn spine(path: &Path, rows: usize) -> Result<Vec<RecordBatch>, Box<dyn Error>> {
 }
 
 fn report(batches: &[RecordBatch], seconds: f64, explain: bool) {
-    if explain {
-        if let Ok(text) = arrow::util::pretty::pretty_format_batches(batches) {
-            println!("{text}");
-        }
+    if explain && let Ok(text) = arrow::util::pretty::pretty_format_batches(batches) {
+        println!("{text}");
     }
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let nulls: usize = batches.iter().flat_map(|batch| batch.columns()).map(|column| column.null_count()).sum();

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::StringArray;
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::Float64Type;
 use futures::StreamExt;
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::error::ErrorKind;
 
 use super::*;
-use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, weather};
+use crate::service::tests::bench::{Bench, FLIGHTS, files, weather};
 use crate::service::{LookupRequest, MaterializeRequest, Values};
 
 /// What lookups answer, by origin; expired values included.
@@ -173,7 +174,25 @@ async fn a_stop_ends_jobs_at_a_batch() {
     let bench = bench.restart().await;
     bench.materialize(false).await.unwrap();
     assert_eq!(served(&bench, &ORIGINS), expect(&[("JFK", 199.0)]));
-    assert_eq!(HOUR, 3_600_000_000);
+}
+
+#[test]
+fn rows_that_are_no_observations_are_left_out_and_counted() {
+    let catalog = tidegate_schemas::file::check(&files(FLIGHTS)).unwrap();
+    let columns = rows::Columns::of(&catalog, &catalog.views["origin_weather"], &catalog.sources["weather"]);
+    assert_eq!(columns.names(), ["origin", "time_hour", "temp"]);
+    let origins: ArrayRef = Arc::new(StringArray::from(vec![Some("JFK"), None, Some("EWR"), Some("LGA")]));
+    // Nanoseconds round up: a reading is never older than it says.
+    let nanos = TimestampNanosecondArray::from(vec![Some(1_001), Some(2_000), None, Some(-1_999)]);
+    let temps: ArrayRef = Arc::new(Float32Array::from(vec![Some(1.5), Some(2.0), Some(3.0), None]));
+    let batch =
+        RecordBatch::try_from_iter([("origin", origins), ("time_hour", Arc::new(nanos) as ArrayRef), ("temp", temps)]);
+    let found = columns.read(&batch.unwrap()).unwrap();
+    assert_eq!(found.skipped, 2);
+    assert_eq!(found.event.values().as_ref(), [2, -1]);
+    assert_eq!(found.keys[0].as_string::<i32>().value(1), "LGA");
+    assert_eq!(found.features[0].as_primitive::<Float64Type>().value(0), 1.5);
+    assert!(found.features[0].is_null(1));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Uploaded spines: Arrow IPC files in the spill folder, kept for a while for the principal that sent them.
+//! Uploaded spines: Arrow IPC streams in the spill folder, kept for a while for the principal that sent them. The stream format,
+//! not the file format, because only there may a dictionary change from batch to batch.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::FileWriter;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
@@ -79,7 +80,7 @@ impl Spines {
             Ok(Capped { inner: File::create(&path)?, left: max_bytes })
         };
         let file = open().map_err(unwritable)?;
-        let mut writer = FileWriter::try_new_buffered(file, &schema).map_err(|error| self.failed(error))?;
+        let mut writer = StreamWriter::try_new_buffered(file, &schema).map_err(|error| self.failed(error))?;
         let mut stream = batches.stream;
         while let Some(batch) = stream.next().await {
             let batch = batch?;
@@ -195,7 +196,7 @@ impl PartitionStream for SpoolPartition {
         let spool = self.spool.clone();
         builder.spawn_blocking(move || {
             let file = BufReader::new(File::open(&spool.path)?);
-            for batch in FileReader::try_new(file, None)? {
+            for batch in StreamReader::try_new(file, None)? {
                 let batch: RecordBatch = batch?;
                 if batches.blocking_send(Ok(batch)).is_err() {
                     break;

@@ -8,7 +8,7 @@ use tidegate_offline::query::{Limits, NamedTable, Namespace, Sql, TrainingSet, T
 use tidegate_schemas::catalog::{Catalog, Selection};
 use tidegate_schemas::definition::FeatureView;
 
-use super::training_set::{Options, as_planned, join};
+use super::training_set::{Options, counted, join};
 use super::{Batches, Error, Principal, Result, Tidegate};
 use crate::registry::Versioned;
 
@@ -61,7 +61,7 @@ impl Tidegate {
         let stream = session.execute(query, parameters, &self.sql_limits()).await?;
         tracing::debug!(principal = principal.name(), project = project.catalog.project, "query");
         let telemetry = self.telemetry.clone();
-        Ok(as_planned(stream.schema(), stream, move |rows| telemetry.sql_rows(rows)))
+        Ok(counted(stream, move |rows| telemetry.sql_rows(rows)))
     }
 
     /// The tables SQL can read, by schema and name.

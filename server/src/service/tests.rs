@@ -9,7 +9,7 @@ use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use arrow::util::pretty::pretty_format_batches;
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::error::ErrorKind;
-use tidegate_schemas::file::SourceFile;
+use tidegate_schemas::problem::Problem;
 
 use super::*;
 use bench::{Bench, FLIGHTS, HOUR, files, weather};
@@ -245,6 +245,37 @@ async fn tables_outside_the_roots_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_of_others_are_read_and_checked() {
+    let bench = Bench::new().await;
+    bench.apply(FLIGHTS).await.unwrap();
+    bench.ingest("b1", weather(&[("JFK", 1, 10.0)])).await.unwrap();
+    // Somebody else's table: the same files, elsewhere.
+    let lake = bench.folder.path().join("lake/weather");
+    let moved = std::fs::rename(bench.folder.path().join("tables/flights/weather"), &lake);
+    moved.unwrap();
+    let theirs = FLIGHTS
+        .replace("project: flights", "project: theirs")
+        .replace("table: managed", &format!("table: {{delta: {}}}", lake.display()));
+    let wrong_type = theirs.replace("{name: temp, type: float64}", "{name: temp, type: string}");
+    let error = bench.apply(&wrong_type).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Precondition && error.message.contains("`temp`"), "{error}");
+    let no_column = theirs.replace("{name: temp, type: float64}", "{name: tempp, type: float64}");
+    let error = bench.apply(&no_column).await.unwrap_err();
+    assert!(error.message.contains("did you mean `temp`"), "{error}");
+    let missing = theirs.replace("lake/weather", "lake/elsewhere");
+    assert!(bench.apply(&missing).await.is_err());
+    bench.apply(&theirs).await.unwrap();
+    let ingest =
+        IngestRequest { project: "theirs".to_owned(), target: "weather".to_owned(), ..IngestRequest::default() };
+    let error = bench.service.ingest(&bench.me, ingest, weather(&[("JFK", 2, 1.0)])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Precondition);
+    let request = TrainingSetRequest { project: "theirs".to_owned(), ..training_set(Spine::Uploaded(String::new())) };
+    let set = bench.service.exchange(&bench.me, &request, spine(&[("JFK", 1)])).await.unwrap();
+    let batches = set.collect().await.unwrap();
+    assert_eq!(batches[0].column(3).as_primitive::<Float64Type>().value(0), 10.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_registry_file_stops_its_project_only() {
     let bench = Bench::new().await;
     bench.apply(FLIGHTS).await.unwrap();
@@ -318,7 +349,7 @@ async fn a_table_that_vanished_is_told() {
 
 #[test]
 fn problems_are_counted_in_the_message() {
-    let file = SourceFile { path: "a.yaml".to_owned(), content: Vec::new() };
-    assert_eq!(file.path, "a.yaml");
-    assert!(Error::problems(vec![Default::default(), Default::default()]).message.contains("2 problems"));
+    let problem = Problem { message: "`evnt_time` is not a field".to_owned(), ..Problem::default() };
+    assert!(Error::problems(vec![problem.clone()]).message.contains("evnt_time"));
+    assert!(Error::problems(vec![problem; 2]).message.contains("2 problems"));
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
@@ -95,7 +94,7 @@ impl Tidegate {
         let project = self.project(&request.project).await?;
         let spine = self.spine(principal, &project, &request.spine).await?;
         let plan = self.training_plan(&project.catalog, request, spine).await?;
-        Ok(plan.schema().inner().clone())
+        Ok(self.sql_session(&project).await?.schema_of(&plan)?)
     }
 
     /// The training set: the spine's columns in the spine's order, then each view's features.
@@ -133,11 +132,10 @@ impl Tidegate {
         spine: LogicalPlan,
     ) -> Result<Batches> {
         let plan = self.training_plan(&project.catalog, request, spine).await?;
-        let schema = plan.schema().inner().clone();
         let stream = self.sql_session(project).await?.run(plan, &Limits::default()).await?;
         let telemetry = self.telemetry.clone();
         tracing::debug!(principal = principal.name(), project = request.project, "training set");
-        Ok(as_planned(schema, stream, move |rows| telemetry.training_rows(rows)))
+        Ok(counted(stream, move |rows| telemetry.training_rows(rows)))
     }
 
     /// The plan that yields a spine's rows.
@@ -255,22 +253,13 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A plan's stream with exactly the schema that was told before it ran, nullability included.
-pub(super) fn as_planned(
-    schema: SchemaRef,
-    stream: SendableRecordBatchStream,
-    count: impl Fn(usize) + Send + 'static,
-) -> Batches {
-    let told = schema.clone();
+/// A plan's stream as ours, its rows counted as they pass.
+pub(super) fn counted(stream: SendableRecordBatchStream, count: impl Fn(usize) + Send + 'static) -> Batches {
+    let schema = stream.schema();
     let stream = stream.map(move |batch| {
         let batch = batch.map_err(tidegate_offline::Error::from)?;
         count(batch.num_rows());
-        if batch.schema_ref() == &told {
-            return Ok(batch);
-        }
-        let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(told.clone(), batch.columns().to_vec(), &rows);
-        batch.map_err(|error| Error::internal(format!("a plan's rows do not match its schema: {error}")))
+        Ok(batch)
     });
     Batches::new(schema, stream)
 }

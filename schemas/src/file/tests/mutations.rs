@@ -125,6 +125,10 @@ fn many_definitions() {
     help: list the views themselves",
     );
 
+    let shouted = format!("version: 1\nproject: p\n\"a\\nb\\e[1m{}\": 1\n", "x".repeat(1_000));
+    let problems = super::super::check(&[file("a.yaml", shouted)]).expect_err("an unknown field");
+    assert!(problems[0].message.starts_with("`a\\nb\\u{1b}[1mxxx") && problems[0].message.len() < 600);
+
     let mut text = "version: 1\nproject: p\nfeature_services:\n".to_owned();
     (0..2_000).for_each(|index| text.push_str(&format!("  - {{name: a{index}, includes: [z1]}}\n")));
     text.push_str("  - {name: z1, includes: [z2]}\n  - {name: z2, includes: [z1]}\n");

@@ -227,8 +227,7 @@ impl Join {
         let mut cursor = Cursor { batches: &rows.batches, batch: 0, row: 0 };
         let mut start = 0;
         while start < rows.rows {
-            let end = rows.rows.min(start + range_rows);
-            payload.try_resize((end - start) * row_bytes)?;
+            let end = start + self.reserve(&payload, row_bytes, range_rows.min(rows.rows - start))?;
             let added = match gather(views, start..end, self.workers).await {
                 Err(error) if is_offset_overflow(&error) && range_rows > 1 => {
                     range_rows = (end - start).div_ceil(2);
@@ -250,6 +249,17 @@ impl Join {
             start = end;
         }
         Ok(())
+    }
+
+    /// Takes memory for a range of output, for a smaller one where the pool has less, and says for how many rows.
+    fn reserve(&self, payload: &MemoryReservation, row_bytes: usize, mut rows: usize) -> PlanResult<usize> {
+        loop {
+            match payload.try_resize(rows.saturating_mul(row_bytes)) {
+                Ok(()) => return Ok(rows),
+                Err(_) if rows > self.batch_rows => rows = (rows / 2).max(self.batch_rows),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Estimated bytes per spine row of what the views add, with the positions that order it.

@@ -248,10 +248,11 @@ fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
         if matches!(error.downcast_ref::<object_store::Error>(), Some(object_store::Error::NotFound { .. })) {
             return true;
         }
-        if let Some(ParquetError::External(inner)) = error.downcast_ref::<ParquetError>() {
-            if is_not_found(inner.as_ref()) {
-                return true;
-            }
+        // Parquet's error keeps the store's as a box that `source` does not always hand out.
+        if let Some(ParquetError::External(inner)) = error.downcast_ref::<ParquetError>()
+            && is_not_found(inner.as_ref())
+        {
+            return true;
         }
         next = error.source();
     }

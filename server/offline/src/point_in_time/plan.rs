@@ -25,7 +25,8 @@ use super::{Error, PointInTimeExec, Result, Spec, View};
 ///
 /// Output: the spine's columns untouched, in spine order, one row per spine row; then per view its features (nullable),
 /// its event time and its status, the last two where the view names them. The session that runs the plan needs
-/// [`Planner`] (see [`query_planner`]).
+/// [`Planner`] (see [`query_planner`]), and no elimination of sorts in subqueries where the plan becomes a subquery of SQL:
+/// that would drop the spine's ORDER BY.
 ///
 /// # Errors
 /// A column that the spine or a table lacks, key types that don't compare without loss, a time column that is no time, a
@@ -296,6 +297,8 @@ impl ExtensionPlanner for Planner {
 /// A training set's rows come in the spine's order, the same every time; several threads give theirs in any order.
 fn in_order(state: &SessionState) -> SessionState {
     let config = state.config().clone().with_target_partitions(1).with_round_robin_repartition(false);
+    // The new state shares the catalogs of the old one: making the default ones anew would empty them.
+    let config = config.with_create_default_catalog_and_schema(false);
     SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build()
 }
 

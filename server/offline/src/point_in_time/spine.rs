@@ -71,7 +71,8 @@ impl SpineRows {
         self.nulls.get(row).copied().unwrap_or(false)
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes held beside the batches.
+    pub(super) fn index_bytes(&self) -> usize {
         self.times.len() * 8 + self.nulls.len()
     }
 }
@@ -358,13 +359,6 @@ impl SpineIndex {
         let columns: usize = self.columns.iter().map(|column| column.ids.bytes() + column.of_row.len() * 4).sum();
         let pairs: usize = self.pairs.iter().map(WordTable::bytes).sum();
         columns + pairs + self.first_slot.len() * 4 + self.times.len() * 8 + self.slot_of_row.len() * 4
-    }
-}
-
-impl SpineRows {
-    /// Bytes held beside the batches.
-    pub(super) fn index_bytes(&self) -> usize {
-        self.bytes()
     }
 }
 

@@ -58,7 +58,7 @@ impl Stream for Limited {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        if this.deadline.as_mut().poll(context).is_ready() {
+        if this.limits.time.is_zero() || this.deadline.as_mut().poll(context).is_ready() {
             let seconds = this.limits.time.as_secs();
             return this.fail(Error::Deadline { seconds }.into());
         }

@@ -267,6 +267,12 @@ async fn limits_end_a_stream() {
     assert!(bytes.to_string().contains("10 bytes"), "{bytes}");
     let time = limited(Limits { time: Duration::ZERO, ..Limits::default() }).await.unwrap_err();
     assert_eq!(time.kind(), ErrorKind::Deadline);
+    let endless =
+        format!("SELECT w0.temp FROM {}", (0..24).map(|n| format!("weather w{n}")).collect::<Vec<_>>().join(", "));
+    let short = Limits { time: Duration::from_millis(200), ..Limits::default() };
+    let stream = sql.execute(&endless, None, &short).await.unwrap();
+    let error = Error::from(stream.try_collect::<Vec<_>>().await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Deadline, "{}", chain(&error));
 }
 
 #[tokio::test]

@@ -59,7 +59,10 @@ impl TableFunctionImpl for TrainingSetFunction {
         if let Some(plan) = known {
             return Ok(Arc::new(ViewTable::new(plan, None)));
         }
-        self.calls.met.lock().push(call);
+        let mut met = self.calls.met.lock();
+        if !met.contains(&call) {
+            met.push(call);
+        }
         Err(DataFusionError::Plan(format!("{NAME} is not resolved yet")))
     }
 }

@@ -36,6 +36,9 @@ const SCHEMA_ATTEMPTS: usize = 5;
 /// Reader features that are read correctly.
 const READ_FEATURES: [&str; 4] = ["deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
 
+/// The reader feature that gives columns other names in files than in the table.
+const COLUMN_MAPPING: &str = "column mapping (columnMapping)";
+
 /// Table properties of managed tables. The history must stay: it holds the addresses of rows.
 const PROPERTIES: [(&str, &str); 1] = [("delta.enableExpiredLogCleanup", "false")];
 
@@ -339,6 +342,9 @@ fn require_log(name: &str, path: &Path) -> Result<()> {
 
 pub(super) fn delta_error(table: &str, doing: &'static str, source: DeltaTableError) -> Error {
     let text = source.to_string();
+    if text.contains("olumn mapping") {
+        return Error::UnsupportedFeature { table: table.to_owned(), feature: COLUMN_MAPPING.to_owned() };
+    }
     if text.contains("nsupported") || text.contains("not supported") {
         return Error::UnsupportedFeature { table: table.to_owned(), feature: text };
     }
@@ -349,7 +355,7 @@ pub(super) fn delta_error(table: &str, doing: &'static str, source: DeltaTableEr
 fn unknown_feature(state: &EagerSnapshot) -> Option<String> {
     let mapping = state.metadata().configuration().get("delta.columnMapping.mode");
     if mapping.is_some_and(|mode| mode != "none") {
-        return Some("column mapping (columnMapping)".to_owned());
+        return Some(COLUMN_MAPPING.to_owned());
     }
     let known = |feature: &String| READ_FEATURES.contains(&feature.as_str()) || feature == "columnMapping";
     let features = state.protocol().reader_features().unwrap_or_default();

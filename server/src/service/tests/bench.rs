@@ -92,6 +92,9 @@ impl Bench {
 
     async fn open(folder: tempfile::TempDir, batch_rows: usize) -> Self {
         let (clock, shutdown) = (Clock::manual(0), Shutdown::new());
+        // Tables under `lake` may be named by sources.
+        let lake = folder.path().join("lake");
+        std::fs::create_dir_all(&lake).unwrap();
         let service = Arc::new(Tidegate::new(parts(folder.path(), batch_rows, &clock, &shutdown)));
         service.load_definitions().await.unwrap();
         Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows }
@@ -159,7 +162,9 @@ fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {
 }
 
 fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -> Parts {
-    let settings = settings(folder, &[("materialize.batch_rows", &batch_rows.to_string())]);
+    let lake = folder.join("lake").display().to_string();
+    let more = [("materialize.batch_rows", batch_rows.to_string()), ("tables.roots", lake)];
+    let settings = settings(folder, &more.each_ref().map(|(key, value)| (*key, value.as_str())));
     let plans = tidegate_offline::runtime::Settings {
         memory_bytes: settings.plans.memory,
         spill_dir: folder.join("spill/plans"),
