@@ -166,8 +166,8 @@ async fn spines_without_keys_without_rows_and_with_more_columns() {
     assert_eq!(anything.as_any().downcast_ref::<StringArray>().unwrap().value(2), "kept");
 
     let unknown = Selection::Service("recomend".into());
-    let refused =
-        shop.client.training_set(&unknown, Spine::batch(spine("customer_id", 1)), &TrainingSetOptions::default());
+    let options = TrainingSetOptions::default();
+    let refused = shop.client.training_set(&unknown, Spine::batch(spine("customer_id", 1)), &options);
     assert!(refused.await.unwrap_err().to_string().contains("did you mean `recommend`"));
 }
 

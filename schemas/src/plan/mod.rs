@@ -66,9 +66,9 @@ pub struct Change {
 pub fn diff(old: &Catalog, new: &Catalog) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut kind = Differ { old, changes: &mut changes };
-    kind.of(Kind::Entity, &old.entities, &new.entities, |o, n| compare::entity(o, n));
-    kind.of(Kind::Source, &old.sources, &new.sources, |o, n| compare::source(o, n));
-    kind.of(Kind::FeatureView, &old.views, &new.views, |o, n| compare::view(o, n));
+    kind.of(Kind::Entity, &old.entities, &new.entities, compare::entity);
+    kind.of(Kind::Source, &old.sources, &new.sources, compare::source);
+    kind.of(Kind::FeatureView, &old.views, &new.views, compare::view);
     kind.of(Kind::FeatureService, &old.services, &new.services, |o, n| compare::service((old, o), (new, n)));
     changes
 }

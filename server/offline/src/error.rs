@@ -134,6 +134,14 @@ pub enum Error {
     /// A statement that is not understood.
     #[error("{0}")]
     Sql(String),
+    /// A query names a table the project does not have.
+    #[error("this project has no table or view named `{name}`{}", suggest(.suggestion.as_deref()))]
+    UnknownTable {
+        /// What was asked for.
+        name: String,
+        /// The nearest name there is.
+        suggestion: Option<String>,
+    },
     /// A statement that is understood and not allowed.
     #[error("{what} is not allowed here: only queries over this project's tables and views are")]
     Refused {
@@ -226,7 +234,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::TableMissing { .. } | Self::VersionMissing { .. } => ErrorKind::NotFound,
+            Self::TableMissing { .. } | Self::UnknownTable { .. } | Self::VersionMissing { .. } => ErrorKind::NotFound,
             Self::FileMissing { .. } => ErrorKind::Corrupt,
             Self::UnsupportedFeature { .. } => ErrorKind::Unsupported,
             Self::WrongFormat { .. }

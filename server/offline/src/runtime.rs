@@ -12,6 +12,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
@@ -209,6 +210,14 @@ impl Drop for Runtime {
 
 /// The state's type, for callers that plan by themselves.
 pub type State = SessionState;
+
+/// The bytes a batch's rows take. Arrow's own figure counts a buffer whole for every array that has a part of it, which makes
+/// a batch read from one IPC message, or cut from a larger one, many times its size.
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    let of_column =
+        |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size());
+    batch.columns().iter().map(of_column).sum()
+}
 
 #[cfg(test)]
 mod tests;

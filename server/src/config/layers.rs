@@ -186,6 +186,10 @@ fn read_like(like: &Value, text: &str) -> Option<Value> {
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         Value::Integer(_) => text.parse().ok().map(Value::Integer),
         Value::Float(_) => text.parse().ok().map(Value::Float),
+        Value::Array(_) if text.trim_start().starts_with('[') => {
+            let mut table: toml::Table = format!("list = {text}").parse().ok()?;
+            table.remove("list").filter(|list| list.as_array().is_some_and(|items| items.iter().all(Value::is_str)))
+        }
         Value::Array(_) => Some(Value::Array(
             text.split(',')
                 .map(str::trim)
@@ -202,7 +206,7 @@ fn expected(like: &Value) -> &'static str {
         Value::Boolean(_) => "true or false",
         Value::Integer(_) => "a whole number",
         Value::Float(_) => "a number",
-        Value::Array(_) => "a list of strings (in text: separated by commas)",
+        Value::Array(_) => "a list of strings: a,b or [\"a\", \"b\"]",
         _ => "a string in quotes",
     }
 }

@@ -99,9 +99,12 @@ pub struct ViewTimes {
     pub ages: Vec<Micros>,
 }
 
-/// Compiled lookups by project and selection, without and with full names. Each is good for one catalog version.
+/// A selection's compiled lookups, without and with full names.
+type ByNames = [Option<Arc<Compiled>>; 2];
+
+/// Compiled lookups by project and selection. Each is good for one catalog version.
 pub(super) struct Lookups {
-    by_project: RwLock<HashMap<String, HashMap<Selection, [Option<Arc<Compiled>>; 2]>>>,
+    by_project: RwLock<HashMap<String, HashMap<Selection, ByNames>>>,
     registered: Mutex<HashMap<String, Arc<ViewIds>>>,
     derivations: Derivations,
 }

@@ -13,7 +13,7 @@ pub(super) fn canonical(value: &Value, of: &DataType) -> Result<Value, String> {
         (DataType::Bool, Value::Bool(_)) | (DataType::String, Value::String(_)) => Ok(value.clone()),
         (DataType::Int32, _) => value.as_i64().filter(|n| i32::try_from(*n).is_ok()).map(Value::from).ok_or_else(wrong),
         (DataType::Int64, _) => value.as_i64().map(Value::from).ok_or_else(wrong),
-        (DataType::Float32, _) => float(value).filter(|n| fits_float32(n)).map(Value::from).ok_or_else(wrong),
+        (DataType::Float32, _) => float(value).filter(fits_float32).map(Value::from).ok_or_else(wrong),
         (DataType::Float64, _) => float(value).map(Value::from).ok_or_else(wrong),
         (DataType::Timestamp, Value::String(text)) => timestamp(text).ok_or_else(wrong),
         (DataType::Date, Value::String(text)) => {

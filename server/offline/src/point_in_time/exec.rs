@@ -177,7 +177,7 @@ impl Join {
         for partition in 0..self.spine.output_partitioning().partition_count() {
             let mut stream = self.spine.execute(partition, self.context.clone())?;
             while let Some(batch) = stream.next().await.transpose()? {
-                self.reservation.try_grow(batch.get_array_memory_size())?;
+                self.reservation.try_grow(crate::runtime::batch_bytes(&batch))?;
                 if batch.num_rows() > 0 {
                     batches.push(batch);
                 }

@@ -147,7 +147,9 @@ impl SchemaProvider for ProjectSchema {
                 return Ok(Some(table));
             }
         }
-        Ok(None)
+        let names = self.tables.names().map(|(_, known)| known.as_str());
+        let suggestion = tidegate_schemas::catalog::nearest(name, names).map(str::to_owned);
+        Err(Error::UnknownTable { name: name.to_owned(), suggestion }.into())
     }
 
     /// Told without opening the table.

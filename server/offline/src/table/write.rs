@@ -78,7 +78,7 @@ impl FileWriter {
     /// Takes rows; writes a file when enough are there.
     pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let batch = align(batch, &self.schema)?;
-        let bytes = batch.get_array_memory_size();
+        let bytes = crate::runtime::batch_bytes(&batch);
         let full = self.row_count + batch.num_rows() > FILE_ROWS || self.byte_count + bytes > FILE_BYTES;
         if full && !self.rows.is_empty() {
             self.flush().await?;

@@ -38,7 +38,7 @@ async fn http_replies_follow_the_table() {
 async fn problems_travel_on_both_doors() {
     let problem = Problem { file: "a.yaml".into(), line: 3, column: 5, message: "no".into(), ..Problem::default() };
     let back = WireError::from_status(&status(Error::problems(vec![problem.clone()])));
-    assert_eq!(back.problems.into_iter().map(convert::problem).collect::<Vec<_>>(), [problem.clone()]);
+    assert_eq!(back.problems.into_iter().map(convert::problem).collect::<Vec<_>>(), std::slice::from_ref(&problem));
     let response = HttpError(Error::problems(vec![problem])).into_response();
     let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

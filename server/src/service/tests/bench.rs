@@ -183,7 +183,7 @@ fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -
         telemetry: Arc::new(Telemetry::new()),
         registry: Registry::open(&folder.join("registry")).unwrap(),
         plans: tidegate_offline::runtime::Runtime::new(&plans).unwrap(),
-        online: tidegate_online::Store::open(&folder.join("online"), &online).unwrap(),
+        online: tidegate_online::Store::open(folder.join("online"), &online).unwrap(),
         shutdown: shutdown.clone(),
         tables_dir: folder.join("tables"),
         spill_dir: folder.join("spill"),

@@ -42,7 +42,7 @@ impl Spool {
         if let Some(file) = &mut self.file {
             return Ok(file.writer.write(&batch)?);
         }
-        self.memory_bytes += batch.get_array_memory_size();
+        self.memory_bytes += crate::runtime::batch_bytes(&batch);
         self.memory.push(batch);
         if self.memory_bytes > MEMORY_BYTES { self.spill() } else { Ok(()) }
     }
@@ -78,11 +78,13 @@ impl Spool {
     }
 }
 
+/// A spilled file being read, and the handle that deletes it when dropped.
+type Spilled = (StreamReader<BufReader<File>>, Arc<dyn SpillFile>);
+
 /// Reads checked rows.
 pub(super) struct SpoolReader {
     memory: std::vec::IntoIter<RecordBatch>,
-    /// The file is deleted when its handle is dropped.
-    file: Option<(StreamReader<BufReader<File>>, Arc<dyn SpillFile>)>,
+    file: Option<Spilled>,
 }
 
 impl Iterator for SpoolReader {
