@@ -53,6 +53,13 @@ impl Tables {
         self.by_name.keys()
     }
 
+    /// There is no such table; is there one of nearly that name?
+    pub(super) fn unknown(&self, name: &str) -> Error {
+        let names = self.names().map(|(_, known)| known.as_str());
+        let suggestion = tidegate_schemas::catalog::nearest(name, names).map(str::to_owned);
+        Error::UnknownTable { name: name.to_owned(), suggestion }
+    }
+
     /// A table as queries see it.
     pub(super) async fn provider(&self, namespace: Namespace, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let Some(table) = self.by_name.get(&(namespace, name.to_owned())) else { return Ok(None) };
@@ -147,9 +154,7 @@ impl SchemaProvider for ProjectSchema {
                 return Ok(Some(table));
             }
         }
-        let names = self.tables.names().map(|(_, known)| known.as_str());
-        let suggestion = tidegate_schemas::catalog::nearest(name, names).map(str::to_owned);
-        Err(Error::UnknownTable { name: name.to_owned(), suggestion }.into())
+        Ok(None)
     }
 
     /// Told without opening the table.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
@@ -260,7 +261,7 @@ impl Inner {
                     gate::allow_plan(&plan, &self.project)?;
                     return Ok(plan);
                 }
-                Err(error) if met.is_empty() => return Err(not_planned(error)),
+                Err(error) if met.is_empty() => return Err(self.not_planned(error)),
                 Err(_) => {
                     for call in met {
                         let plan = self.training_set(&call, depth).await?;
@@ -270,6 +271,19 @@ impl Inner {
             }
         }
         Err(Error::TooComplex { what: "training sets", limit: TRAINING_SETS })
+    }
+
+    /// What the planner says of a missing table names our inner schemas; users know the table by what they wrote.
+    fn not_planned(&self, error: DataFusionError) -> Error {
+        let missing = match error.find_root() {
+            DataFusionError::Plan(text) => text.strip_prefix("table '").and_then(|rest| rest.split_once("' not found")),
+            _ => None,
+        };
+        let ours = missing.and_then(|(name, _)| name.strip_prefix(&self.project)?.strip_prefix('.')?.split_once('.'));
+        match ours {
+            Some((_, name)) => self.tables.unknown(name),
+            None => not_planned(error),
+        }
     }
 
     /// A session state that writes the calls of one planning down.
@@ -327,15 +341,15 @@ impl Inner {
 }
 
 /// An error of planning is about the statement, unless it is one of ours from below.
-fn not_planned(error: datafusion::error::DataFusionError) -> Error {
+fn not_planned(error: DataFusionError) -> Error {
     match Error::from(error) {
         Error::Plan(error) if is_about_statement(&error) => Error::Sql(gate::told(&error)),
         other => other,
     }
 }
 
-fn is_about_statement(error: &datafusion::error::DataFusionError) -> bool {
-    use datafusion::error::DataFusionError as E;
+fn is_about_statement(error: &DataFusionError) -> bool {
+    use DataFusionError as E;
     matches!(error.find_root(), E::Plan(_) | E::SchemaError(..) | E::SQL(..) | E::NotImplemented(_) | E::Diagnostic(..))
 }
 

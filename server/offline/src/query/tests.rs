@@ -151,7 +151,10 @@ async fn whatever_is_not_a_query_is_refused() {
             Err(error) => {
                 let kind = error.kind();
                 assert!(
-                    matches!(kind, ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::Unsupported),
+                    matches!(
+                        kind,
+                        ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Unsupported
+                    ),
                     "`{statement}`: {kind:?} {}",
                     chain(&error)
                 );
@@ -307,4 +310,16 @@ async fn the_training_set_function_is_resolved_once_per_statement() {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     let without = Sql::new(&runtime, "p", Vec::new(), None).unwrap();
     assert!(run(&without, twice).await.is_err());
+}
+
+#[tokio::test]
+async fn an_unknown_table_is_named_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = sql(folder.path()).await;
+    for (query, name) in [("SELECT * FROM wether", "wether"), ("SELECT * FROM sources.wether", "wether")] {
+        let refused = run(&sql, query).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound, "{query}");
+        let said = format!("no table or view named `{name}`; did you mean `weather`?");
+        assert!(refused.to_string().contains(&said), "{refused}");
+    }
 }
