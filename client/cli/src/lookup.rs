@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(required = true, value_name = "SERVICE|FEATURE")]
     selection: Vec<String>,
     /// Keys of the entities to look up.
-    #[arg(long = "key", short = 'k', required = true, num_args = 1.., value_name = "NAME=VALUE", value_parser = key)]
+    #[arg(long = "key", short = 'k', num_args = 1.., value_name = "NAME=VALUE", value_parser = key)]
     keys: Vec<(String, String)>,
     /// Name features `view__feature`.
     #[arg(long)]

@@ -42,9 +42,37 @@ pub(crate) fn parse_column(text: &StringArray, to: &DataType, rounding: Rounding
             cast_with_options(text, other, &options).map_err(|_| bad(text, 0, to))?
         }
     };
-    match (0..text.len()).find(|row| parsed.is_null(*row) && text.is_valid(*row)) {
-        Some(row) if parsed.null_count() > text.null_count() => Err(bad(text, row, to)),
-        _ => Ok(parsed),
+    match (0..text.len()).find(|row| text.is_valid(*row) && (parsed.is_null(*row) || !holds(to, text.value(*row)))) {
+        Some(row) => Err(bad(text, row, to)),
+        None => Ok(parsed),
+    }
+}
+
+/// The first text that a column of this type would round, cut or turn into an infinity.
+pub(crate) fn first_inexact(text: &StringArray, to: &DataType) -> Option<BadValue> {
+    let row = (0..text.len()).find(|row| text.is_valid(*row) && !holds(to, text.value(*row)))?;
+    Some(bad(text, row, to))
+}
+
+/// Whether numbers of this type are checked by [`first_inexact`].
+pub(crate) fn is_checked(to: &DataType) -> bool {
+    to.is_integer() || matches!(to, DataType::Decimal128(..) | DataType::Float32)
+}
+
+/// Whether a type holds a number as it is written. Floats may lose digits, which is what floats do, but not their size.
+fn holds(to: &DataType, text: &str) -> bool {
+    let text = text.trim();
+    match to {
+        to if to.is_integer() => text.parse::<f64>().map_or(true, |number| number.fract() == 0.0),
+        DataType::Decimal128(_, scale) => {
+            let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
+            !text.contains(['e', 'E']) && i64::try_from(digits).is_ok_and(|digits| digits <= i64::from(*scale))
+        }
+        #[allow(clippy::cast_possible_truncation)] // The narrowing is what is asked about.
+        DataType::Float32 => {
+            text.parse::<f64>().map_or(true, |wide| wide.is_infinite() || (wide as f32).is_finite() || wide.is_nan())
+        }
+        _ => true,
     }
 }
 

@@ -69,6 +69,11 @@ async fn resume_full(
     progress: Progress,
     newest: Arc<Snapshot>,
 ) -> Result<Work> {
+    if !table.has_history() {
+        // Its files may be others by now, and the position counts them.
+        store.cancel_full(view)?;
+        return Ok(everything(newest));
+    }
     match table.snapshot(Some(progress.target_version)).await {
         Ok(snapshot) => Ok(Work { files: snapshot.files.clone(), snapshot, full: true, resume: Some(progress) }),
         Err(error) => {

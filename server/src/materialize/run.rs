@@ -123,7 +123,8 @@ impl Job {
             rows_skipped: 0,
             full: false,
         };
-        let mut full = self.full;
+        // Without a history nothing tells what came since: everything is read again.
+        let mut full = self.full || !self.table.has_history();
         while let Some(work) = decide::next(&self.store, self.id, &self.table, full).await? {
             // A rebuild that was interrupted and is finished now is what was asked for.
             full = false;

@@ -202,7 +202,7 @@ impl Tidegate {
         let help = match (nearest(name, projects.iter().map(String::as_str)), projects) {
             (Some(near), _) => format!("; did you mean `{near}`?"),
             (None, []) => "; there is none yet: apply definitions first".to_owned(),
-            (None, _) => "; `tidegate get` lists the projects there are".to_owned(),
+            (None, _) => "; `tidegate projects` lists those there are".to_owned(),
         };
         Error::new(ErrorKind::NotFound, format!("no project named `{name}`{help}"))
     }

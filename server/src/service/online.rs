@@ -13,6 +13,8 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
+pub use tidegate_online::{FeatureReply, Values, ViewTimes};
+
 use super::derivations::{Derivation, Derivations};
 use super::{Error, Principal, Result, Tidegate, keys};
 use crate::registry::Versioned;
@@ -48,55 +50,6 @@ pub struct LookupReply {
     pub views: Vec<ViewTimes>,
     /// The registry version the answer was resolved against.
     pub catalog_version: u64,
-}
-
-/// One feature's column.
-#[derive(Debug, Clone)]
-pub struct FeatureReply {
-    /// The output's name.
-    pub name: String,
-    /// The type as in the definition, such as `float64`.
-    pub data_type: String,
-    /// One slot for each row; a slot without a value holds zero or the empty string.
-    pub values: Values,
-    /// Bit i (least significant first) says whether slot i holds a value. Absent: all do.
-    pub presence: Option<Vec<u8>>,
-    /// One status for each row, numbered as in `online.proto`. Absent: all PRESENT.
-    pub statuses: Option<Vec<u8>>,
-    /// Where a status is DEFAULTED, the status the default stands in for, zero elsewhere. Absent: no defaults.
-    pub reasons: Option<Vec<u8>>,
-}
-
-/// Values of one column.
-#[derive(Debug, Clone)]
-pub enum Values {
-    /// float64.
-    Doubles(Vec<f64>),
-    /// float32.
-    Floats(Vec<f32>),
-    /// int64 and timestamp (microseconds).
-    Int64s(Vec<i64>),
-    /// int32 and date (days).
-    Int32s(Vec<i32>),
-    /// bool.
-    Bools(Vec<bool>),
-    /// string and json.
-    Strings(Vec<String>),
-    /// bytes.
-    Bytes(Vec<Vec<u8>>),
-    /// Any other type.
-    Arrow(ArrayRef),
-}
-
-/// When a view's stored observations were.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewTimes {
-    /// The view's alias, or its name.
-    pub view: String,
-    /// Event time for each row; `i64::MIN` where there is none.
-    pub event_times: Vec<Micros>,
-    /// Microseconds from the event time to the server's now; -1 where there is none.
-    pub ages: Vec<Micros>,
 }
 
 /// A selection's compiled lookups, without and with full names.
@@ -146,7 +99,12 @@ impl Tidegate {
         let keys = keys::columns(&compiled.keys, &request.keys)?;
         let options = LookupOptions { return_expired: request.return_expired, include_times: request.include_times };
         let reply = self.online.lookup(&compiled.plan, &keys, self.clock.now(), &options)?;
-        let reply = reply_of(reply, compiled.version);
+        let reply = LookupReply {
+            rows: reply.rows,
+            features: reply.features,
+            views: reply.views,
+            catalog_version: compiled.version,
+        };
         let statuses = reply.features.iter().map(|feature| feature.statuses.as_deref());
         self.telemetry.lookup(reply.rows, statuses);
         Ok(reply)
@@ -309,37 +267,4 @@ fn position(keys: &mut Vec<Column>, name: &str, data_type: &DataType) -> usize {
         keys.push(Column { name: name.to_owned(), data_type: data_type.clone() });
         keys.len() - 1
     })
-}
-
-fn reply_of(reply: tidegate_online::Reply, catalog_version: u64) -> LookupReply {
-    use tidegate_online::Values as Stored;
-    let values = |values: Stored| match values {
-        Stored::Doubles(values) => Values::Doubles(values),
-        Stored::Floats(values) => Values::Floats(values),
-        Stored::Int64s(values) => Values::Int64s(values),
-        Stored::Int32s(values) => Values::Int32s(values),
-        Stored::Bools(values) => Values::Bools(values),
-        Stored::Strings(values) => Values::Strings(values),
-        Stored::Bytes(values) => Values::Bytes(values),
-        Stored::Arrow(values) => Values::Arrow(values),
-    };
-    let feature = |feature: tidegate_online::FeatureReply| FeatureReply {
-        name: feature.name,
-        data_type: feature.data_type.to_string(),
-        values: values(feature.values),
-        presence: feature.presence,
-        statuses: feature.statuses,
-        reasons: feature.reasons,
-    };
-    let times = |view: tidegate_online::ViewTimes| ViewTimes {
-        view: view.view,
-        event_times: view.event_times,
-        ages: view.ages,
-    };
-    LookupReply {
-        rows: reply.rows,
-        features: reply.features.into_iter().map(feature).collect(),
-        views: reply.views.into_iter().map(times).collect(),
-        catalog_version,
-    }
 }

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressBarIter};
 
 use super::{Input, Others, Rows, Wanted};
 use crate::failure::{Failure, Result};
-use crate::values::parse_column;
+use crate::values::{BadValue, first_inexact, is_checked, parse_column};
 
 const CHUNK_LINES: usize = 8_192;
 const CHUNK_BYTES: usize = 8 << 20;
@@ -127,7 +127,10 @@ impl Chunks {
 
     fn decode(&self, chunk: &Chunk) -> Result<RecordBatch> {
         match self.decode_rows(&chunk.text, chunk.numbers.len()) {
-            Ok(batch) => self.with_times(&batch, chunk),
+            Ok(batch) => {
+                self.check_numbers(chunk)?;
+                self.with_times(&batch, chunk)
+            }
             Err(error) => Err(self.locate(chunk, error)),
         }
     }
@@ -146,6 +149,32 @@ impl Chunks {
         Ok(batch)
     }
 
+    /// Decoding cuts numbers to fit; what was written is looked at once more, as text.
+    fn check_numbers(&self, chunk: &Chunk) -> Result<()> {
+        let checked: Vec<&Arc<Field>> = self.schema.fields().iter().filter(|it| is_checked(it.data_type())).collect();
+        if checked.is_empty() {
+            return Ok(());
+        }
+        let text = checked.iter().map(|field| field.as_ref().clone().with_data_type(DataType::Utf8));
+        let mut decoder = ReaderBuilder::new(Arc::new(Schema::new(text.collect::<Vec<_>>())))
+            .with_batch_size(chunk.numbers.len() + 1)
+            .with_coerce_primitive(true)
+            .build_decoder()?;
+        decoder.decode(&chunk.text)?;
+        let Some(batch) = decoder.flush()? else { return Ok(()) };
+        for (column, field) in batch.columns().iter().zip(checked) {
+            if let Some(bad) = first_inexact(column.as_string::<i32>(), field.data_type()) {
+                return Err(self.bad_value(chunk, field, &bad));
+            }
+        }
+        Ok(())
+    }
+
+    fn bad_value(&self, chunk: &Chunk, field: &Field, bad: &BadValue) -> Failure {
+        let (line, value) = (chunk.numbers[bad.row], bad.value.escape_debug());
+        Failure::new(format!("{}:{line}: `{}`: `{value}` is no {}", self.input.name, field.name(), bad.wanted))
+    }
+
     fn with_times(&self, batch: &RecordBatch, chunk: &Chunk) -> Result<RecordBatch> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
         for (column, field) in batch.columns().iter().zip(self.schema.fields()) {
@@ -154,10 +183,7 @@ impl Chunks {
                 continue;
             }
             let parsed = parse_column(column.as_string::<i32>(), field.data_type(), self.wanted.rounding);
-            columns.push(parsed.map_err(|bad| {
-                let (line, value) = (chunk.numbers[bad.row], bad.value.escape_debug());
-                Failure::new(format!("{}:{line}: `{}`: `{value}` is no {}", self.input.name, field.name(), bad.wanted))
-            })?);
+            columns.push(parsed.map_err(|bad| self.bad_value(chunk, field, &bad))?);
         }
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }

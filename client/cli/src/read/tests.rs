@@ -161,3 +161,27 @@ fn standard_input_needs_a_format_and_names_tell_theirs() {
         assert_eq!(Format::of_path(Path::new(name)), Some(format));
     }
 }
+
+#[test]
+fn numbers_that_do_not_fit_are_refused_in_every_format() {
+    let mut wanted = wanted(Others::Refuse);
+    wanted.types.extend([
+        ("id".to_owned(), DataType::Int64),
+        ("price".to_owned(), DataType::Decimal128(6, 2)),
+        ("share".to_owned(), DataType::Float32),
+    ]);
+    let check = |name: &str, content: &str, expect: &str| match (read(name, content.as_bytes(), &wanted), expect) {
+        (Ok(_), "") => {}
+        (Ok(_), _) => panic!("{content:?} was read"),
+        (Err(failure), "") => panic!("{content:?}: {failure}"),
+        (Err(failure), expect) => assert!(failure.to_string().contains(expect), "{content:?}: {failure}"),
+    };
+    check("w.ndjson", "{\"id\":3}\n{\"id\":3.9}\n", "w.ndjson:2: `id`: `3.9` is no int64");
+    check("w.ndjson", "{\"id\":3}\n{\"id\":4.0}\n", "");
+    check("w.ndjson", "{\"price\":1.25}\n{\"price\":1.239}\n", "w.ndjson:2: `price`: `1.239` is no decimal(6,2)");
+    check("w.ndjson", "{\"share\":1e60}\n", "w.ndjson:1: `share`");
+    check("w.csv", "id\n3\n3.9\n", "`3.9` is no int64");
+    check("w.csv", "price\n1.250\n1.239\n", "`1.239` is no decimal(6,2)");
+    check("w.csv", "share\n0.1\n1e60\n", "`1e60` is no float32");
+    check("w.csv", "share\n0.1\ninf\n", "");
+}

@@ -146,6 +146,12 @@ impl Table {
         }
     }
 
+    /// Whether versions tell what was added since; a folder of Parquet files is always at version 0.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        matches!(self.source, Source::Delta(_))
+    }
+
     /// The version this handle has seen last; [`Table::snapshot`] looks for newer ones.
     #[must_use]
     pub fn version(&self) -> i64 {

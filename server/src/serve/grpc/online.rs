@@ -92,7 +92,7 @@ fn feature_column(feature: FeatureReply) -> Result<wire::FeatureColumn> {
     };
     Ok(wire::FeatureColumn {
         name: feature.name,
-        data_type: feature.data_type,
+        data_type: feature.data_type.to_string(),
         values: Some(values),
         presence: feature.presence.unwrap_or_default().into(),
         statuses: feature.statuses.unwrap_or_default().into(),

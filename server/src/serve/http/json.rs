@@ -13,6 +13,8 @@ use chrono::{DateTime, Days, NaiveDate, SecondsFormat};
 use serde_json::{Map, Value, json};
 use tidegate_schemas::time::Micros;
 
+use tidegate_schemas::types::DataType as FeatureType;
+
 use super::base64;
 use crate::service::{FeatureReply, Values};
 
@@ -21,13 +23,16 @@ pub(super) fn column(feature: &FeatureReply) -> Vec<Value> {
     let present = |row: usize| {
         feature.presence.as_ref().is_none_or(|bits| bits.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1))
     };
-    let of_type = feature.data_type.as_str();
     match &feature.values {
         Values::Doubles(values) => slots(values, present, |value| double(*value)),
         Values::Floats(values) => slots(values, present, |value| double(f64::from(*value))),
-        Values::Int64s(values) if of_type == "timestamp" => slots(values, present, |value| timestamp(*value)),
+        Values::Int64s(values) if feature.data_type == FeatureType::Timestamp => {
+            slots(values, present, |value| timestamp(*value))
+        }
         Values::Int64s(values) => slots(values, present, |value| json!(value)),
-        Values::Int32s(values) if of_type == "date" => slots(values, present, |value| date(*value)),
+        Values::Int32s(values) if feature.data_type == FeatureType::Date => {
+            slots(values, present, |value| date(*value))
+        }
         Values::Int32s(values) => slots(values, present, |value| json!(value)),
         Values::Bools(values) => slots(values, present, |value| json!(value)),
         Values::Strings(values) => slots(values, present, |value| json!(value)),

@@ -150,7 +150,7 @@ fn feature_body(feature: FeatureReply, rows: usize) -> FeatureBody {
         },
         reasons: feature.reasons.as_ref().map(|reasons| reasons.iter().map(reason).collect()),
         name: feature.name,
-        data_type: feature.data_type,
+        data_type: feature.data_type.to_string(),
     }
 }
 

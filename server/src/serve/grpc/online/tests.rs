@@ -35,7 +35,7 @@ fn a_request_without_a_selection_is_refused() {
 fn feature(values: Values) -> wire::FeatureColumn {
     let feature = FeatureReply {
         name: "f".into(),
-        data_type: "float64".into(),
+        data_type: tidegate_schemas::types::DataType::Float64,
         values,
         presence: Some(vec![0b10]),
         statuses: Some(vec![3, 1]),

@@ -9,8 +9,14 @@ use arrow::datatypes::{Field, Float64Type};
 use super::*;
 
 fn shown(data_type: &str, values: Values, presence: Option<Vec<u8>>) -> String {
-    let feature =
-        FeatureReply { name: "f".into(), data_type: data_type.into(), values, presence, statuses: None, reasons: None };
+    let feature = FeatureReply {
+        name: "f".into(),
+        data_type: data_type.parse().unwrap(),
+        values,
+        presence,
+        statuses: None,
+        reasons: None,
+    };
     Value::from(column(&feature)).to_string()
 }
 
@@ -67,5 +73,5 @@ fn nested_types_nest() {
     assert_eq!(shown("decimal(10,2)", Values::Arrow(Arc::new(decimals)), None), r#"["-123.45"]"#);
     let times = TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC");
     assert_eq!(shown("list<timestamp>", Values::Arrow(Arc::new(times)), None), r#"["1970-01-01T00:00:00Z"]"#);
-    assert_eq!(shown("x", Values::Arrow(Arc::new(Float64Array::from(vec![1.0]))), Some(vec![0])), "[null]");
+    assert_eq!(shown("float64", Values::Arrow(Arc::new(Float64Array::from(vec![1.0]))), Some(vec![0])), "[null]");
 }

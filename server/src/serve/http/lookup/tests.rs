@@ -54,7 +54,7 @@ fn what_is_wrong_is_named() {
 fn the_answer_is_columnar_with_statuses() {
     let temp = FeatureReply {
         name: "temp".into(),
-        data_type: "float64".into(),
+        data_type: tidegate_schemas::types::DataType::Float64,
         values: Values::Doubles(vec![39.5, 0.0, 0.0]),
         presence: Some(vec![0b101]),
         statuses: Some(vec![1, 4, 5]),
@@ -62,7 +62,7 @@ fn the_answer_is_columnar_with_statuses() {
     };
     let name = FeatureReply {
         name: "name".into(),
-        data_type: "string".into(),
+        data_type: tidegate_schemas::types::DataType::String,
         values: Values::Strings(vec!["a".into(), "b".into(), "c".into()]),
         presence: None,
         statuses: None,
