@@ -60,6 +60,7 @@ fn verbs_take_what_their_examples_show() {
         "tidegate ingest orders - --format ndjson --ignore-extra-columns",
         "tidegate materialize a b --full",
         "tidegate lookup late_arrival --key origin=EWR carrier=UA --key origin=JFK",
+        "tidegate lookup global_rates",
         "tidegate lookup v:a v:b -k origin=EWR --json",
         "tidegate training-set late_arrival --spine s.parquet --out t.parquet --as-of 2013-03-01",
         "tidegate training-set v:a --sql SELECT --event-time at --statuses",
@@ -74,7 +75,6 @@ fn what_makes_no_sense_is_refused() {
     for line in [
         "tidegate plan",
         "tidegate get nonsense",
-        "tidegate lookup late_arrival",
         "tidegate lookup late_arrival --key EWR",
         "tidegate training-set s",
         "tidegate training-set s --spine a --sql b",

@@ -35,6 +35,9 @@ pub enum Error {
         /// The newest format this release reads.
         supported: u32,
     },
+    /// The view was registered with other features since.
+    #[error("the definition of view `{0}` changed meanwhile, so nothing was written; run it again")]
+    Outdated(String),
     /// The folder can't be used.
     #[error("cannot use the online store's folder {}; check that it exists and that this user may write there", path.display())]
     Folder {
@@ -126,6 +129,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Outdated(_) => ErrorKind::Unavailable,
             Self::Locked { .. } | Self::NewerFormat { .. } | Self::Folder { .. } | Self::NoRefresh(_) => {
                 ErrorKind::Precondition
             }

@@ -83,6 +83,19 @@ pub(crate) struct ViewState {
     pub(crate) flipped_at: u64,
 }
 
+impl ViewState {
+    /// What is committed under one layout must not be counted as filled under another.
+    ///
+    /// # Errors
+    /// [`Error::Outdated`] when the view was registered with other features since.
+    pub(crate) fn check_layout(&self, layout: u32) -> Result<()> {
+        match self.record.layout == layout {
+            true => Ok(()),
+            false => Err(Error::Outdated(self.record.name.clone())),
+        }
+    }
+}
+
 /// The epoch a lookup reads, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {

@@ -6,7 +6,6 @@ use tidegate_offline::table::Table;
 use tidegate_offline::table::snapshot::{DataFile, Snapshot};
 use tidegate_online::{Cursor, Progress, Store, ViewId};
 
-use super::Position;
 use crate::service::Result;
 
 /// Files to read, in address order, and where to begin.
@@ -26,11 +25,6 @@ impl Work {
         self.snapshot.version
     }
 
-    /// Where to begin.
-    pub(super) fn start(&self) -> Position {
-        self.resume.map_or_else(Position::default, |progress| Position::decode(progress.position))
-    }
-
     /// Rows of the files, as far as the log says.
     pub(super) fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows.unwrap_or(0)).sum()
@@ -43,6 +37,10 @@ pub(super) async fn next(store: &Store, view: ViewId, table: &Table, full: bool)
     let cursor = store.cursor(view)?;
     let left = store.progress(view)?;
     if let Some(progress) = left.filter(|progress| progress.full) {
+        if full && progress.target_version != newest.version {
+            store.cancel_full(view)?;
+            return Ok(Some(everything(newest)));
+        }
         return Ok(Some(resume_full(store, view, table, progress, newest).await?));
     }
     // Rows were written before the view had its present features, or for a table that has gone back since.

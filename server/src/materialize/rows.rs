@@ -5,8 +5,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, is_not_null, kernels::boolean::and};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, TimestampSecondType};
+use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_schemas::catalog::Catalog;
-use tidegate_schemas::definition::{FeatureView, Source};
+use tidegate_schemas::definition::{Column, FeatureView, Source};
+use tidegate_schemas::types::DataType as Defined;
 
 use crate::service::{Error, Result};
 
@@ -18,6 +20,8 @@ pub(super) struct Columns {
     event: String,
     created: Option<String>,
     features: Vec<(String, DataType)>,
+    /// All of them, as the definitions have them.
+    defined: Vec<Column>,
 }
 
 /// Rows of the online tier; all columns have one length.
@@ -33,16 +37,26 @@ pub(super) struct Observations {
 
 impl Columns {
     pub(super) fn of(catalog: &Catalog, view: &FeatureView, source: &Source) -> Self {
-        let key = |key: tidegate_schemas::definition::Column| {
-            let column = view.key_columns.get(&key.name).unwrap_or(&key.name).clone();
-            (column, key.data_type.to_arrow())
-        };
+        let column = |key: Column| Column { name: view.key_columns.get(&key.name).cloned().unwrap_or(key.name), ..key };
+        let keys: Vec<Column> = catalog.keys(view).into_iter().map(column).collect();
+        let time = |name: &String| Column { name: name.clone(), data_type: Defined::Timestamp };
+        let features = view.features.iter().map(|f| Column { name: f.column.clone(), data_type: f.data_type.clone() });
+        let times = std::iter::once(&source.event_time).chain(&source.created_time).map(time);
         Self {
-            keys: catalog.keys(view).into_iter().map(key).collect(),
+            defined: keys.iter().cloned().chain(times).chain(features).collect(),
+            keys: keys.into_iter().map(|key| (key.name, key.data_type.to_arrow())).collect(),
             event: source.event_time.clone(),
             created: source.created_time.clone(),
             features: view.features.iter().map(|f| (f.column.clone(), f.data_type.to_arrow())).collect(),
         }
+    }
+
+    /// A table that others write may have changed since the definitions were applied; a lossy cast could make one entity another.
+    ///
+    /// # Errors
+    /// A column is missing or has another type.
+    pub(super) fn expect_of(&self, snapshot: &Snapshot) -> Result<()> {
+        Ok(snapshot.expect(&self.defined)?)
     }
 
     /// The columns to read, each once.

@@ -144,10 +144,18 @@ impl Job {
         report.to_version = work.target();
         report.rows_total += work.rows();
         report.full |= work.full;
+        self.columns.expect_of(&work.snapshot)?;
         let progress = self.begin(work)?;
         send(reports, report.clone()).await?;
         let mut pass = Pass { job: self, work, progress, report, reports, registration };
-        pass.read_all().await?;
+        if let Err(error) = pass.read_all().await {
+            let later = matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unavailable | ErrorKind::Exhausted);
+            if work.full && !later {
+                // What fails for what it reads would fail again: the next run begins with the table as it is then.
+                self.store.cancel_full(self.id)?;
+            }
+            return Err(error);
+        }
         let report = pass.report;
         tracing::info!(
             view = self.view,
@@ -193,7 +201,8 @@ impl Job {
 impl Pass<'_> {
     /// Reads the files from the start position; writes each batch once the next is there, so that the last one is known as such.
     async fn read_all(&mut self) -> Result<()> {
-        let start = self.work.start();
+        // The store's, not the one found when the work was chosen: a rebuild may have been dropped in between.
+        let start = Position::decode(self.progress.position);
         let columns = Some(self.job.columns.names());
         let options = ReadOptions { columns, batch_rows: self.job.batch_rows, ..ReadOptions::default() };
         let mut pending: Option<Pending> = None;

@@ -47,6 +47,13 @@ impl Derivation {
         }
     }
 
+    /// Remembers features that are gone: their values are still there, and they may come back from another column.
+    pub(super) fn remember(&mut self, before: &Self) {
+        for (feature, column) in &before.features {
+            self.features.entry(feature.clone()).or_insert_with(|| column.clone());
+        }
+    }
+
     /// Whether rows computed from `self` are no rows of `next`. Features that come or go are not: the online tier sees to them.
     pub(super) fn outdated(&self, next: &Self) -> bool {
         let moved = |(name, column): (&String, &String)| next.features.get(name).is_some_and(|other| other != column);
@@ -88,6 +95,7 @@ impl Derivations {
         std::fs::write(&half, text)
             .and_then(|()| std::fs::File::open(&half)?.sync_all())
             .and_then(|()| std::fs::rename(&half, &self.file))
+            .and_then(|()| std::fs::File::open(self.file.parent().unwrap_or(Path::new(".")))?.sync_all())
             .map_err(|error| self.failed(error))
     }
 

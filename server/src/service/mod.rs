@@ -158,6 +158,15 @@ impl Tidegate {
             tracing::error!(project = project.catalog.project, error = error.chain(), "online layouts");
         }
         for source in project.catalog.sources.values() {
+            if !self.tables.is_there(&project.catalog.project, source) && self.was_materialized(project, &source.name) {
+                // An empty table in its place would empty the online tier too.
+                tracing::error!(
+                    project = project.catalog.project,
+                    source = source.name,
+                    "the table is gone and its rows are still served: put its folder back, or delete the source"
+                );
+                continue;
+            }
             if source.location == tidegate_schemas::definition::Location::Managed
                 && let Err(error) = self.tables.prepare(&project.catalog, source).await
             {
@@ -169,6 +178,15 @@ impl Tidegate {
                 );
             }
         }
+    }
+
+    /// Whether a view of this source has rows online.
+    fn was_materialized(&self, project: &Versioned, source: &str) -> bool {
+        let mut views = project.catalog.views.values().filter(|view| view.source == source && view.online);
+        views.any(|view| {
+            let cursor = self.view_id(project, view).ok().and_then(|id| self.online.cursor(id).ok().flatten());
+            cursor.is_some()
+        })
     }
 
     fn note_broken(&self, failed: &[registry::Error]) {

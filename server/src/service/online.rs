@@ -10,7 +10,6 @@ use tidegate_online::{LookupFeature, LookupOptions, LookupSpec, LookupView, View
 use tidegate_schemas::catalog::{Catalog, ResolvedView, Selection};
 use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
-use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
 pub use tidegate_online::{FeatureReply, Values, ViewTimes};
@@ -18,6 +17,9 @@ pub use tidegate_online::{FeatureReply, Values, ViewTimes};
 use super::derivations::{Derivation, Derivations};
 use super::{Error, Principal, Result, Tidegate, keys};
 use crate::registry::Versioned;
+
+/// Entity rows of one lookup: it runs on the connection's thread, and its reply is built in memory.
+const ROWS_MAX: usize = 100_000;
 
 /// Compiled selections kept for one project; services are few, but references can be combined at will.
 const KEPT: usize = 1024;
@@ -97,6 +99,11 @@ impl Tidegate {
             }
         };
         let keys = keys::columns(&compiled.keys, &request.keys)?;
+        let rows = keys.first().map_or(1, |key| key.len());
+        if rows > ROWS_MAX {
+            let message = format!("{rows} entity rows in one lookup are more than {ROWS_MAX}; send them in several");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         let options = LookupOptions { return_expired: request.return_expired, include_times: request.include_times };
         let reply = self.online.lookup(&compiled.plan, &keys, self.clock.now(), &options)?;
         let reply = LookupReply {
@@ -177,8 +184,11 @@ impl Tidegate {
         let before = self.lookups.derivations.of(&catalog.project)?;
         let (mut now, mut by_view) = (BTreeMap::new(), HashMap::new());
         for view in catalog.views.values().filter(|view| view.online) {
-            let derivation = Derivation::of(catalog, view);
-            if before.get(&view.name).is_some_and(|before| before.outdated(&derivation)) {
+            let mut derivation = Derivation::of(catalog, view);
+            let known = before.get(&view.name);
+            if let Some(known) = known.filter(|known| !known.outdated(&derivation)) {
+                derivation.remember(known);
+            } else if known.is_some() {
                 tracing::warn!(
                     project = catalog.project,
                     view = view.name,

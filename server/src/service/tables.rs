@@ -42,6 +42,11 @@ impl Tables {
         Ok(table)
     }
 
+    /// Whether a managed table's folder is there.
+    pub(super) fn is_there(&self, project: &str, source: &Source) -> bool {
+        self.locate(project, source).is_ok_and(|location| location.path().join("_delta_log").is_dir())
+    }
+
     /// Creates or widens a managed table; for any other, checks that it has what the definitions name.
     ///
     /// # Errors

@@ -233,5 +233,10 @@ pub(super) fn reads_as(from: &DataType, to: &DataType) -> bool {
 
 /// Reads a feature's values as its declared type.
 pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    if array.data_type() == to { Ok(array.clone()) } else { cast_with_options(array, to, &STRICT) }
+    match (array.data_type(), to) {
+        (from, to) if from == to => Ok(array.clone()),
+        // By the one rule for rounding, so that training sees the value that is served.
+        (DataType::Timestamp(..), DataType::Timestamp(..)) => crate::table::schema::convert(array, to),
+        _ => cast_with_options(array, to, &STRICT),
+    }
 }

@@ -18,6 +18,9 @@ const OPERATORS: usize = 1_000;
 /// Values, columns and arguments: what commas separate.
 const LIST_ITEMS: usize = 20_000;
 
+/// Tables joined, by commas too: planning takes time that grows faster than their number.
+const TABLES: usize = 64;
+
 /// Brackets within brackets.
 const DEPTH: usize = 64;
 
@@ -29,21 +32,36 @@ pub(super) fn check(query: &str) -> Result<()> {
     let tokens = Tokenizer::new(&GenericDialect {}, query)
         .tokenize()
         .map_err(|error| Error::Sql(format!("the query can't be read: {error}")))?;
-    let (mut operators, mut items, mut depth, mut deepest) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let (mut operators, mut items, mut tables, mut deepest) = (0_usize, 0_usize, 0_usize, 0_usize);
+    // For each open bracket, and the query itself: whether a comma now stands between tables.
+    let mut in_from = vec![false];
+    let mut before = Keyword::NoKeyword;
     for token in &tokens {
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => {
-                depth += 1;
-                deepest = deepest.max(depth);
+                in_from.push(false);
+                deepest = deepest.max(in_from.len() - 1);
             }
-            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
-            Token::Comma => items += 1,
-            Token::Word(word) => operators += usize::from(is_operator(word.keyword)),
+            Token::RParen | Token::RBracket | Token::RBrace if in_from.len() > 1 => _ = in_from.pop(),
+            Token::RParen | Token::RBracket | Token::RBrace => {}
+            Token::Comma => {
+                items += 1;
+                tables += usize::from(in_from.last() == Some(&true));
+            }
+            Token::Word(word) => {
+                operators += usize::from(is_operator(word.keyword));
+                tables += usize::from(word.keyword == Keyword::JOIN);
+                if let (Some(now), Some(last)) = (from_clause(before, word.keyword), in_from.last_mut()) {
+                    *last = now;
+                }
+                before = word.keyword;
+            }
             Token::Whitespace(_)
             | Token::EOF
             | Token::Number(..)
             | Token::SingleQuotedString(_)
             | Token::SemiColon
+            | Token::Period
             | Token::Placeholder(_) => {}
             // Every other token is an operator, or as rare as one.
             _ => operators += 1,
@@ -51,12 +69,27 @@ pub(super) fn check(query: &str) -> Result<()> {
     }
     let over = [
         (operators > OPERATORS, "operators", OPERATORS),
+        (tables > TABLES, "joined tables", TABLES),
         (items > LIST_ITEMS, "listed values", LIST_ITEMS),
         (deepest > DEPTH, "levels of brackets", DEPTH),
     ];
     match over.into_iter().find(|(over, ..)| *over) {
         Some((_, what, limit)) => Err(Error::TooComplex { what, limit }),
         None => Ok(()),
+    }
+}
+
+/// Whether a word begins a list of tables, ends one, or neither.
+fn from_clause(before: Keyword, word: Keyword) -> Option<bool> {
+    use Keyword as K;
+    match word {
+        // `IS DISTINCT FROM` compares.
+        K::FROM => (before != K::DISTINCT).then_some(true),
+        K::SELECT | K::WHERE | K::GROUP | K::HAVING | K::WINDOW | K::QUALIFY | K::ORDER | K::LIMIT | K::UNION => {
+            Some(false)
+        }
+        K::INTERSECT | K::EXCEPT | K::MINUS | K::VALUES => Some(false),
+        _ => None,
     }
 }
 
@@ -75,6 +108,13 @@ fn is_operator(keyword: Keyword) -> bool {
             | K::LIKE
             | K::ILIKE
             | K::SIMILAR
+            | K::RLIKE
+            | K::REGEXP
+            | K::MATCH
+            | K::MEMBER
+            | K::MINUS
+            | K::VALUES
+            | K::TABLE
             | K::CASE
             | K::WHEN
             | K::CAST

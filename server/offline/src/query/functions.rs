@@ -1,6 +1,7 @@
 //! The functions queries may call. What is not named here is refused, so that a function a later DataFusion adds (one that
 //! reads a file, say) is refused too until someone has looked at it.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 
@@ -57,6 +58,9 @@ pub(super) fn refusal(expr: &Expr) -> Option<String> {
     let refused = |kind: &str, name: &str| Some(format!("the {kind}function `{name}`"));
     match expr {
         Expr::ScalarFunction(call) if !SCALAR.contains(&call.name()) => refused("", call.name()),
+        Expr::ScalarFunction(call) if multiplies(call.name()) && call.args.iter().any(holds_sized) => {
+            Some(format!("`{}` of what another function made long", call.name()))
+        }
         Expr::ScalarFunction(call) => too_long(call.name(), &call.args),
         Expr::AggregateFunction(call) if !AGGREGATE.contains(&call.func.name()) => {
             refused("aggregate ", call.func.name())
@@ -69,6 +73,21 @@ pub(super) fn refusal(expr: &Expr) -> Option<String> {
         Expr::HigherOrderFunction(call) => refused("", call.func.name()),
         _ => None,
     }
+}
+
+/// Functions whose result may be a multiple of an argument's length.
+fn multiplies(name: &str) -> bool {
+    is_sized(name) || matches!(name, "replace" | "regexp_replace" | "translate" | "overlay")
+}
+
+fn is_sized(name: &str) -> bool {
+    SIZED.iter().any(|(sized, _)| *sized == name) || SERIES.contains(&name)
+}
+
+/// Whether a call of a sized function is somewhere within; lengths multiply where they nest.
+fn holds_sized(expr: &Expr) -> bool {
+    let sized = |part: &Expr| Ok(matches!(part, Expr::ScalarFunction(call) if is_sized(call.name())));
+    expr.exists(sized).unwrap_or(true)
 }
 
 fn too_long(name: &str, args: &[Expr]) -> Option<String> {

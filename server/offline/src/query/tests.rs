@@ -323,3 +323,27 @@ async fn an_unknown_table_is_named_as_it_was_written() {
         assert!(refused.to_string().contains(&said), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn what_would_overflow_the_stack_or_the_memory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = sql(folder.path()).await;
+    let tables = |count: usize| (0..count).map(|n| format!("weather t{n}")).collect::<Vec<_>>().join(", ");
+    let refused = [
+        format!("SELECT 'a'{}", " RLIKE 'a'".repeat(20_000)),
+        format!("VALUES (1){}", " MINUS VALUES (1)".repeat(20_000)),
+        format!("SELECT 1 FROM {}", tables(500)),
+        format!("SELECT 1 FROM weather{}", " CROSS JOIN weather".repeat(500)),
+        "SELECT array_repeat(array_repeat(array_repeat(1, 1000), 1000), 900)".to_owned(),
+        "SELECT replace(repeat('a', 10000), 'a', repeat('b', 10000))".to_owned(),
+    ];
+    for query in refused {
+        let start: String = query.chars().take(60).collect();
+        let kind = run(&sql, &query).await.map(|_| ()).unwrap_err().kind();
+        assert!(matches!(kind, ErrorKind::Forbidden | ErrorKind::Invalid), "{start}: {kind:?}");
+    }
+    let wide = format!("SELECT {} FROM weather w", vec!["w.temp"; 1_500].join(", "));
+    let told = run(&sql, &wide).await.map(|_| ()).map_err(|error| error.to_string());
+    assert!(!told.is_err_and(|told| told.contains("operators")), "a column's table is no operator");
+    assert!(run(&sql, "SELECT a.temp IS DISTINCT FROM 1, b.temp FROM weather a, weather b").await.is_ok());
+}

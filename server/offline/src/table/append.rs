@@ -169,13 +169,12 @@ impl Append {
                 return Err(Error::Contended { table: self.table.name().to_owned() });
             }
             let version = snapshot.version + 1;
-            match self.commit_as(&delta, version, &files.adds, rows).await {
-                Ok(()) => {
-                    files.adds.clear();
-                    return Ok(Appended { version, rows, already: false });
-                }
-                Err(error) if lost_race(&error) => {}
-                Err(error) => return self.resolve(error, files).await,
+            // Whoever is dropped from here on can't tell whether the commit goes through: its files stay.
+            let adds = std::mem::take(&mut files.adds);
+            match self.commit_as(&delta, version, &adds, rows).await {
+                Ok(()) => return Ok(Appended { version, rows, already: false }),
+                Err(error) if lost_race(&error) => files.adds = adds,
+                Err(error) => return self.resolve(error, files, adds).await,
             }
         }
         Err(Error::Contended { table: self.table.name().to_owned() })
@@ -215,17 +214,14 @@ impl Append {
     }
 
     /// An error of a commit does not say whether it happened: the log does.
-    async fn resolve(&self, error: DeltaTableError, mut files: Unpublished) -> Result<Appended> {
+    async fn resolve(&self, error: DeltaTableError, mut files: Unpublished, adds: Vec<Add>) -> Result<Appended> {
         match self.table.ingested(&self.request.batch_id).await {
-            Ok(Some(outcome)) => {
-                files.adds.clear();
-                Ok(Appended { already: false, ..outcome })
+            Ok(Some(outcome)) => Ok(Appended { already: false, ..outcome }),
+            Ok(None) => {
+                files.adds = adds;
+                Err(delta_error(self.table.name(), "committing", error))
             }
-            Ok(None) => Err(delta_error(self.table.name(), "committing", error)),
-            Err(_) => {
-                files.adds.clear();
-                Err(Error::CommitUnknown { table: self.table.name().to_owned(), source: Box::new(error) })
-            }
+            Err(_) => Err(Error::CommitUnknown { table: self.table.name().to_owned(), source: Box::new(error) }),
         }
     }
 }

@@ -30,10 +30,12 @@ impl Store {
     /// # Errors
     /// An unknown view, a failing disk.
     pub fn begin_full(&self, view: ViewId, target_version: i64, now: Micros) -> Result<Progress> {
+        let layout = view.layout;
         let view = self.inner.view(view)?;
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;
         let mut state = view.state.read().clone();
+        state.check_layout(layout)?;
         let under_way = state.progress.filter(|progress| progress.full && progress.target_version == target_version);
         if let (Some(progress), Some(_)) = (under_way, state.record.building) {
             return Ok(progress);
@@ -66,6 +68,7 @@ impl Store {
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;
         let mut state = view.state.read().clone();
+        state.check_layout(layout)?;
         // Another refresh may have begun since: its epoch has no pushes carried over yet.
         let building = state.record.building.take().filter(|&building| building == carried_to);
         let building = building.ok_or_else(|| Error::NoRefresh(view.name.clone()))?;

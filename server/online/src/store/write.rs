@@ -37,6 +37,9 @@ impl Store {
         let _gate = view.gate.read();
         let _commits = (commit != Commit::None).then(|| view.commits.lock());
         inner.still_there(&view)?;
+        if commit != Commit::None {
+            view.state.read().check_layout(layout.id)?;
+        }
         let epochs = Epochs::of(&view, commit)?;
         let held = inner.stripes.lock(encoded.winners().map(|(_, entity)| entity));
         let mut batch = WriteBatch::default();
