@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -84,31 +83,25 @@ class Transport:
         return first.schema, batches()
 
     def exchange(self, command: Message, rows: pa.RecordBatchReader, project: str) -> Stream:
-        """Sends rows and reads what the server makes of them.
+        """Sends rows, then reads what the server makes of them.
 
-        A thread of its own sends, since the server may answer the first rows before it has read the last ones.
+        One after the other: the server answers when it has the last row, and pyarrow aborts the process when one thread ends a
+        stream that another still writes to.
         """
         with translated():
             writer, reader = self._flight.do_exchange(_descriptor(command), _options(project))
-        failure: list[_RowsFailed] = []
-        sender = threading.Thread(
-            target=_send, args=(writer, reader, rows, failure), name="tidegate-spine", daemon=True
-        )
-        sender.start()
-
-        def finish() -> None:
-            sender.join()
-            writer.close()
 
         def give_up() -> None:
             _quietly(reader.cancel)
-            _quietly(finish)
-            if failure:
-                raise failure[0].error  # All other errors follow from that.
+            _quietly(writer.close)
 
         try:
+            _send(writer, rows)
             with translated():
                 schema = reader.schema
+        except _RowsFailed as failed:
+            give_up()
+            raise failed.error from None
         except BaseException:
             give_up()
             raise
@@ -120,7 +113,7 @@ class Transport:
                 give_up()
                 raise
             with translated():
-                finish()
+                writer.close()
 
         return schema, batches()
 
@@ -148,22 +141,14 @@ class Transport:
         return b"" if answer is None else answer.to_pybytes()
 
 
-def _send(
-    writer: flight.FlightStreamWriter,
-    reader: flight.FlightStreamReader,
-    rows: pa.RecordBatchReader,
-    failure: list[_RowsFailed],
-) -> None:
+def _send(writer: flight.FlightStreamWriter, rows: pa.RecordBatchReader) -> None:
     try:
         writer.begin(rows.schema)
         for batch in _read(rows):
             writer.write_batch(batch)
         writer.done_writing()
-    except _RowsFailed as error:
-        failure.append(error)
-        _quietly(reader.cancel)
     except (flight.FlightError, pa.ArrowException):
-        pass  # The server broke off: the thread that reads learns why.
+        pass  # The server broke off: reading tells why.
 
 
 class _RowsFailed(Exception):
