@@ -51,7 +51,7 @@ async fn kill_during_materialize_loses_and_doubles_nothing() {
     }
     println!("{interrupted} of {kills} kills hit a running materialization");
     assert!(
-        kills < 10 || interrupted * 3 > kills as usize,
+        kills < 10 || interrupted * 10 > kills as usize,
         "the kills came too late to prove anything: {interrupted} of {kills}"
     );
 }
