@@ -1,8 +1,10 @@
-//! The physical operator: collects the spine, runs phase 1 per view, then phase 2 per range of spine rows.
+//! The physical operator: per piece of the spine phase 1 for each view, then phase 2 per range of its rows.
 //!
-//! The spine is held, and per view a few words per spine row; of the views nothing is held but one row group's keys and
-//! times per worker, and the payload of the range being put out. All of it is accounted to the memory pool. Work runs in
-//! tasks that the output stream owns: dropping the stream stops them at the next row group.
+//! A piece is as much of the spine as the memory pool has room for: all of it, as a rule. Pieces are joined one after the
+//! other, each by itself, so that a spine of any length is put out in order and in bounded memory, at the price of reading
+//! the views' keys again for each. Of a piece its rows are held, and per view a few words per row; of the views nothing is
+//! held but one row group's keys and times per worker, and the payload of the range being put out. All of it is accounted
+//! to the memory pool. Work runs in tasks that the output stream owns: dropping the stream stops them at the next row group.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,17 +27,23 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties, displayable,
 };
-use futures::StreamExt;
+use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc::Sender;
 
 use super::files::Files;
 use super::gather::{ViewRead, gather};
-use super::metrics::ViewMetrics;
+use super::metrics::{JoinMetrics, ViewMetrics};
 use super::plan::{check, describe, output_schema};
 use super::scan::{self, Scan, Window};
 use super::spine::{self, SpineIndex, SpineRows};
 use super::{EXPIRED, Error, Feature, Result, Spec};
 
+/// Rows of a piece of the spine, at most: rows are numbered by 32 bits.
+const PIECE_ROWS_MAX: usize = 1 << 31;
+/// The pool's share for a piece of the spine; the rest is for payload, footers and other queries.
+const PIECE_POOL_SHARE: usize = 2;
+/// Bytes per spine row and key column for its ids, times and slots.
+const KEY_BYTES: usize = 24;
 /// Payload bytes held at once, at most; a smaller memory pool gets a share of itself.
 const RANGE_BYTES_MAX: usize = 512 << 20;
 /// The pool's share for one range of output.
@@ -43,7 +51,7 @@ const RANGE_POOL_SHARE: usize = 3;
 /// Least bytes assumed of a value of varying length.
 const VARYING_BYTES: usize = 24;
 /// Bytes per spine row and view to sort winners and place them.
-const ORDER_BYTES: usize = 16;
+const ORDER_BYTES: usize = 24;
 
 /// The point-in-time join as an operator of one partition. See [`super::plan`] for what it puts out.
 #[derive(Debug, Clone)]
@@ -129,6 +137,7 @@ impl ExecutionPlan for PointInTimeExec {
             reservation: MemoryConsumer::new("PointInTime").register(context.memory_pool()),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             metrics: self.spec.views.iter().map(|view| ViewMetrics::new(&self.metrics, &view.alias)).collect(),
+            timed: JoinMetrics::new(&self.metrics, partition),
             context,
         };
         let mut builder = RecordBatchReceiverStream::builder(self.schema.clone(), 2);
@@ -156,38 +165,93 @@ struct Join {
     reservation: MemoryReservation,
     baseline: BaselineMetrics,
     metrics: Vec<ViewMetrics>,
+    timed: JoinMetrics,
     context: Arc<TaskContext>,
 }
 
 impl Join {
     async fn run(self, output: Sender<PlanResult<RecordBatch>>) -> PlanResult<()> {
-        let rows = self.collect().await?;
-        let indexes = spine::index(&rows, &self.spec)?;
-        self.reservation.try_grow(index_bytes(&rows, &indexes))?;
-        let mut views = Vec::with_capacity(indexes.len());
-        for (at, index) in indexes.into_iter().enumerate() {
-            views.push(Arc::new(self.scan(at, index, &rows).await?));
+        let mut spine = self.spine_stream()?;
+        let mut left = None;
+        while let Some(rows) = self.collect(&mut spine, &mut left).await? {
+            self.timed.pieces.add(1);
+            let rows = Arc::new(rows);
+            let indexes = {
+                let _timer = self.timed.index_time.timer();
+                spine::index(&rows, &self.spec).await?
+            };
+            self.reservation.try_grow(index_bytes(&rows, &indexes))?;
+            let mut views = Vec::with_capacity(indexes.len());
+            for (at, index) in indexes.into_iter().enumerate() {
+                let _timer = self.metrics[at].scan_time.timer();
+                views.push(Arc::new(self.scan(at, index, &rows).await?));
+            }
+            if !self.put_out(&rows, &views, &output).await? {
+                return Ok(());
+            }
+            drop((rows, views));
+            self.reservation.free();
         }
-        self.put_out(&rows, &views, &output).await
+        Ok(())
     }
 
     /// The whole spine, partition after partition.
-    async fn collect(&self) -> PlanResult<SpineRows> {
-        let mut batches = Vec::new();
-        for partition in 0..self.spine.output_partitioning().partition_count() {
-            let mut stream = self.spine.execute(partition, self.context.clone())?;
-            while let Some(batch) = stream.next().await.transpose()? {
-                self.reservation.try_grow(crate::runtime::batch_bytes(&batch))?;
-                if batch.num_rows() > 0 {
-                    batches.push(batch);
-                }
+    fn spine_stream(&self) -> PlanResult<BoxStream<'static, PlanResult<RecordBatch>>> {
+        let partitions = 0..self.spine.output_partitioning().partition_count();
+        let streams = partitions.map(|partition| self.spine.execute(partition, self.context.clone()));
+        Ok(stream::iter(streams.collect::<PlanResult<Vec<_>>>()?).flatten().boxed())
+    }
+
+    /// The next piece of the spine; what its last batch holds beyond stays in `left`.
+    async fn collect(
+        &self,
+        spine: &mut BoxStream<'static, PlanResult<RecordBatch>>,
+        left: &mut Option<RecordBatch>,
+    ) -> PlanResult<Option<SpineRows>> {
+        let (mut batches, mut rows, budget) = (Vec::new(), 0, self.piece_bytes());
+        let mut bytes = 0_usize;
+        while bytes < budget && rows < PIECE_ROWS_MAX {
+            let next = match left.take() {
+                Some(batch) => Some(batch),
+                None => spine.next().await.transpose()?,
+            };
+            let Some(batch) = next else { break };
+            if batch.num_rows() == 0 {
+                continue;
             }
+            let held = crate::runtime::batch_bytes(&batch);
+            let row_bytes = held / batch.num_rows() + self.joined_row_bytes();
+            let room = (budget.saturating_sub(bytes) / row_bytes).clamp(1, PIECE_ROWS_MAX - rows);
+            let taken = batch.num_rows().min(room);
+            if taken < batch.num_rows() {
+                *left = Some(batch.slice(taken, batch.num_rows() - taken));
+            }
+            self.reservation.try_grow(held)?;
+            bytes = bytes.saturating_add(taken * row_bytes);
+            rows += taken;
+            batches.push(batch.slice(0, taken));
         }
-        Ok(SpineRows::new(batches, &self.spec.spine_time)?)
+        if batches.is_empty() { Ok(None) } else { Ok(Some(SpineRows::new(batches, &self.spec.spine_time)?)) }
+    }
+
+    /// Bytes of spine rows and what is held for them, at most.
+    fn piece_bytes(&self) -> usize {
+        match self.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => {
+                bytes.saturating_sub(self.context.memory_pool().reserved()) / PIECE_POOL_SHARE
+            }
+            _ => usize::MAX,
+        }
+    }
+
+    /// Bytes held per row of a piece beside the row itself, about: its times, its key's ids, slots and winners.
+    fn joined_row_bytes(&self) -> usize {
+        let keys: usize = self.spec.views.iter().map(|view| view.keys.len() + 1).sum();
+        keys * KEY_BYTES + self.spec.views.len() * scan::WINNER_BYTES + self.workers * scan::SLOT_BYTES
     }
 
     /// Phase 1 for one view.
-    async fn scan(&self, at: usize, index: Arc<SpineIndex>, rows: &SpineRows) -> PlanResult<ViewRead> {
+    async fn scan(&self, at: usize, index: Arc<SpineIndex>, rows: &Arc<SpineRows>) -> PlanResult<ViewRead> {
         let (view, metrics) = (Arc::new(self.spec.views[at].clone()), self.metrics[at].clone());
         let window = rows.span().map(|span| Window::new(&view, span, self.spec.as_of));
         let wanted = |file: &_| window.is_some_and(|window| !window.misses_file(file, &view.event_time));
@@ -198,7 +262,7 @@ impl Join {
         let winners = match window {
             Some(window) => {
                 let workers = self.reservation.new_empty();
-                workers.try_grow(scan::worker_bytes(&index) * self.workers)?;
+                workers.try_grow(scan::worker_bytes(&view, &index) * self.workers)?;
                 let scan = Scan {
                     view: view.clone(),
                     files: files.clone(),
@@ -214,13 +278,13 @@ impl Join {
         Ok(ViewRead { view, files, index, winners, metrics })
     }
 
-    /// Phase 2, range after range of spine rows.
+    /// Phase 2, range after range of spine rows; whether somebody still reads the output.
     async fn put_out(
         &self,
         rows: &SpineRows,
         views: &[Arc<ViewRead>],
         output: &Sender<PlanResult<RecordBatch>>,
-    ) -> PlanResult<()> {
+    ) -> PlanResult<bool> {
         let row_bytes = Self::added_row_bytes(views);
         let mut range_rows = (self.range_bytes() / row_bytes).max(self.batch_rows);
         let payload = self.reservation.new_empty();
@@ -228,7 +292,10 @@ impl Join {
         let mut start = 0;
         while start < rows.rows {
             let end = start + self.reserve(&payload, row_bytes, range_rows.min(rows.rows - start))?;
-            let added = match gather(views, start..end, self.workers).await {
+            let timer = self.timed.gather_time.timer();
+            let gathered = gather(views, start..end, self.workers).await;
+            drop(timer);
+            let added = match gathered {
                 Err(error) if is_offset_overflow(&error) && range_rows > 1 => {
                     range_rows = (end - start).div_ceil(2);
                     continue;
@@ -242,13 +309,13 @@ impl Join {
                 let batch = RecordBatch::try_new(self.schema.clone(), columns.collect())?;
                 self.baseline.record_output(length);
                 if output.send(Ok(batch)).await.is_err() {
-                    return Ok(());
+                    return Ok(false);
                 }
                 at += length;
             }
             start = end;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes memory for a range of output, for a smaller one where the pool has less, and says for how many rows.

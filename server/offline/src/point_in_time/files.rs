@@ -17,12 +17,15 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelectionPolicy,
 };
+use parquet::basic::Type;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::schema::types::SchemaDescriptor;
 use tidegate_schemas::time::Micros;
 
 use super::columns::{Rounding, Unit};
+use super::pages::{Chunk, readable};
 use super::{Error, Result};
 use crate::table::snapshot::{DataFile, Snapshot};
 
@@ -46,6 +49,8 @@ pub(super) struct Files {
 pub(super) struct OpenFile {
     pub(super) data: DataFile,
     metadata: ArrowReaderMetadata,
+    /// Per column its first leaf.
+    leaves: Vec<usize>,
     /// The number of the file's first row among the rows of all files: order of history as one integer.
     pub(super) first_row: u64,
     /// Row number in the file where each row group starts; one more at the end.
@@ -81,7 +86,8 @@ impl Files {
                 group_starts.push(last + group.num_rows().max(0).cast_unsigned());
             }
             let rows = group_starts[group_starts.len() - 1];
-            files.push(OpenFile { data: data.clone(), metadata, first_row, group_starts });
+            let leaves = first_leaves(metadata.parquet_schema());
+            files.push(OpenFile { data: data.clone(), metadata, leaves, first_row, group_starts });
             first_row += rows;
         }
         Ok(Self { table: snapshot.name.clone(), schema: snapshot.schema.clone(), store: snapshot.store.clone(), files })
@@ -101,20 +107,39 @@ impl Files {
         Ok(Place::Constant(new_null_array(&data_type, 1)))
     }
 
-    /// Starts to read columns of one row group; all of its rows, or those that `selection` keeps.
+    /// The bytes of some columns of one row group.
     ///
     /// # Errors
-    /// The file is gone, or its bytes are not what its footer says.
-    pub(super) async fn read(
+    /// The file is gone, or shorter than its footer says.
+    pub(super) async fn fetch(&self, file: usize, group: usize, columns: &[usize]) -> Result<Fetched> {
+        let file = &self.files[file];
+        let mask = ProjectionMask::roots(file.metadata.parquet_schema(), columns.iter().copied());
+        let group = file.metadata.metadata().row_group(group);
+        let ranges: Vec<Range<u64>> = (0..group.num_columns())
+            .filter(|leaf| mask.leaf_included(*leaf))
+            .map(|leaf| group.column(leaf).byte_range())
+            .map(|(start, length)| start..start.saturating_add(length))
+            .collect();
+        let bytes = self.store.get_ranges(&file.data.path, &ranges).await;
+        let bytes = bytes.map_err(|error| file_error(&self.table, &file.data.path, Box::new(error)))?;
+        let chunks = ranges.iter().map(|range| range.start).zip(bytes).collect();
+        Ok(Fetched { length: file.data.size, chunks })
+    }
+
+    /// Starts to decode columns of one row group with the Arrow reader; all of its rows, or those that `selection` keeps.
+    ///
+    /// # Errors
+    /// The bytes are not what the footer says.
+    pub(super) fn read(
         &self,
         file: usize,
         group: usize,
         columns: &[usize],
+        bytes: Fetched,
         selection: Option<RowSelection>,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader> {
         let file = &self.files[file];
-        let bytes = self.fetch(file, group, columns).await?;
         let mask = ProjectionMask::roots(file.metadata.parquet_schema(), columns.iter().copied());
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, file.metadata.clone())
             .with_projection(mask)
@@ -129,18 +154,30 @@ impl Files {
         builder.build().map_err(|error| self.broken(file, error))
     }
 
-    async fn fetch(&self, file: &OpenFile, group: usize, columns: &[usize]) -> Result<Fetched> {
-        let mask = ProjectionMask::roots(file.metadata.parquet_schema(), columns.iter().copied());
+    /// One column of a row group as pages of `physical` type; `None` where only the Arrow reader reads it.
+    ///
+    /// # Errors
+    /// The bytes are not what the footer says.
+    pub(super) fn chunk(
+        &self,
+        file: usize,
+        group: usize,
+        column: usize,
+        physical: Option<Type>,
+        bytes: &Arc<Fetched>,
+    ) -> Result<Option<Chunk<Fetched>>> {
+        let file = &self.files[file];
+        let (Some(physical), Some(leaf)) = (physical, file.leaf(column)) else { return Ok(None) };
         let group = file.metadata.metadata().row_group(group);
-        let ranges: Vec<Range<u64>> = (0..group.num_columns())
-            .filter(|leaf| mask.leaf_included(*leaf))
-            .map(|leaf| group.column(leaf).byte_range())
-            .map(|(start, length)| start..start.saturating_add(length))
-            .collect();
-        let bytes = self.store.get_ranges(&file.data.path, &ranges).await;
-        let bytes = bytes.map_err(|error| file_error(&self.table, &file.data.path, Box::new(error)))?;
-        let chunks = ranges.iter().map(|range| range.start).zip(bytes).collect();
-        Ok(Fetched { length: file.data.size, chunks })
+        if !readable(group, leaf, physical) {
+            return Ok(None);
+        }
+        Chunk::open(bytes.clone(), group, leaf).map(Some).map_err(|error| self.broken(file, error))
+    }
+
+    /// The type of a column as a file stores it.
+    pub(super) fn stored_type(&self, file: usize, column: usize) -> &DataType {
+        self.files[file].metadata.schema().field(column).data_type()
     }
 
     /// The next batch of a reader over `file`.
@@ -191,14 +228,29 @@ impl OpenFile {
         use parquet::file::statistics::Statistics;
         let field = self.metadata.schema().fields().get(column)?;
         let unit = Unit::of(field.data_type())?;
-        let leaf = (0..self.metadata.parquet_schema().num_columns())
-            .find(|leaf| self.metadata.parquet_schema().get_column_root_idx(*leaf) == column)?;
+        let leaf = self.leaf(column)?;
         let (min, max) = match self.metadata.metadata().row_group(group).column(leaf).statistics()? {
             Statistics::Int64(stats) => (*stats.min_opt()?, *stats.max_opt()?),
             Statistics::Int32(stats) => (i64::from(*stats.min_opt()?), i64::from(*stats.max_opt()?)),
             _ => return None,
         };
         Some((unit.to_micros(min, Rounding::Up), unit.to_micros(max, Rounding::Up)))
+    }
+
+    /// The leaf of a column that is not nested.
+    fn leaf(&self, column: usize) -> Option<usize> {
+        let schema = self.metadata.parquet_schema();
+        let at = self.leaves.get(column).copied()?;
+        (schema.get_column_root_idx(at) == column && schema.get_column_root(at).is_primitive()).then_some(at)
+    }
+
+    /// Nulls of a column in a row group, where its statistics say.
+    pub(super) fn null_count(&self, group: usize, column: usize) -> Option<u64> {
+        let chunk = self.metadata.metadata().row_group(group).column(self.leaf(column)?);
+        match chunk.column_descr().max_def_level() {
+            0 => Some(0),
+            _ => chunk.statistics()?.null_count_opt(),
+        }
     }
 
     /// Rows of a row group.
@@ -210,6 +262,16 @@ impl OpenFile {
     pub(super) fn groups(&self) -> usize {
         self.group_starts.len() - 1
     }
+}
+
+fn first_leaves(schema: &SchemaDescriptor) -> Vec<usize> {
+    let mut leaves = Vec::new();
+    for leaf in 0..schema.num_columns() {
+        if schema.get_column_root_idx(leaf) == leaves.len() {
+            leaves.push(leaf);
+        }
+    }
+    leaves
 }
 
 /// Reads a file's footer: its last bytes, and more where they turn out not to be enough.
@@ -260,9 +322,10 @@ fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Some column chunks of a file, in memory.
-struct Fetched {
+#[derive(Debug, Clone)]
+pub(super) struct Fetched {
     length: u64,
-    chunks: Vec<(u64, Bytes)>,
+    chunks: Arc<[(u64, Bytes)]>,
 }
 
 impl Fetched {

@@ -16,20 +16,19 @@ use arrow::compute::{concat, take};
 use arrow::error::ArrowError;
 use datafusion::common::runtime::JoinSet;
 use parking_lot::Mutex;
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
 use super::columns::convert;
+use super::dense::Dense;
 use super::files::{Files, Place};
 use super::metrics::ViewMetrics;
+use super::pages::Rows;
+use super::radix;
 use super::scan::{Winner, finished, repeat};
 use super::spine::{NONE, SpineIndex};
 use super::{EXPIRED, Error, Feature, NOT_FOUND, PRESENT, Result, View};
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 8_192;
-
-/// Rows skipped per row kept above which a list of runs is cheaper than a bit per row.
-const SPARSE: u64 = 64;
 
 /// A view after phase 1.
 #[derive(Debug)]
@@ -55,8 +54,8 @@ struct Wanted {
 struct Part {
     file: usize,
     group: usize,
-    rows: usize,
-    selection: RowSelection,
+    /// Ascending and distinct.
+    rows: Vec<u32>,
 }
 
 /// The columns that the views add, in output order, for a range of spine rows.
@@ -125,42 +124,13 @@ impl Wanted {
         }
         read.metrics.matched.add(found.len());
         read.metrics.expired.add(expired);
-        sort(&mut found);
+        radix::sort(&mut found, |(row, _)| *row);
         let (positions, parts) = (positions(&found, count), parts(&found, &read.files));
-        read.metrics.winners_decoded.add(parts.iter().map(|part| part.rows).sum());
+        read.metrics.winners_decoded.add(parts.iter().map(|part| part.rows.len()).sum());
         let event_times =
             event_times.map(|times| Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as ArrayRef);
         let statuses = statuses.map(|statuses| Arc::new(StringArray::from(statuses)) as ArrayRef);
         Self { read, positions, parts, event_times, statuses }
-    }
-}
-
-/// Sorts by the first number: bytes from the lowest up, as many as the largest number has.
-fn sort(rows: &mut Vec<(u64, u32)>) {
-    const DIGIT_BITS: u32 = 11;
-    let highest = rows.iter().map(|(row, _)| *row).max().unwrap_or(0);
-    let passes = (64 - highest.leading_zeros()).div_ceil(DIGIT_BITS);
-    if rows.len() < 4_096 {
-        rows.sort_unstable();
-        return;
-    }
-    let mut other = vec![(0, 0); rows.len()];
-    for pass in 0..passes {
-        let digit = |row: u64| (row >> (pass * DIGIT_BITS)) as usize & ((1 << DIGIT_BITS) - 1);
-        let mut starts = vec![0_usize; 1 << DIGIT_BITS];
-        for (row, _) in rows.iter() {
-            starts[digit(*row)] += 1;
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            (*start, sum) = (sum, sum + *start);
-        }
-        for pair in rows.iter() {
-            let at = &mut starts[digit(pair.0)];
-            other[*at] = *pair;
-            *at += 1;
-        }
-        std::mem::swap(rows, &mut other);
     }
 }
 
@@ -191,31 +161,12 @@ fn parts(found: &[(u64, u32)], files: &Files) -> Vec<Part> {
         let start = open.first_row + open.group_starts[group];
         let length = open.group_rows(group);
         let here = rest.partition_point(|(row, _)| *row < start + length);
-        let mut wanted: Vec<u64> = rest[..here].iter().map(|(row, _)| row - start).collect();
-        wanted.dedup();
-        parts.push(Part { file, group, rows: wanted.len(), selection: selection(&wanted, length) });
+        let mut rows: Vec<u32> = rest[..here].iter().map(|(row, _)| (row - start) as u32).collect();
+        rows.dedup();
+        parts.push(Part { file, group, rows });
         rest = &rest[here..];
     }
     parts
-}
-
-fn selection(wanted: &[u64], length: u64) -> RowSelection {
-    if (wanted.len() as u64).saturating_mul(SPARSE) > length {
-        let mut mask = BooleanBufferBuilder::new(length as usize);
-        mask.append_n(length as usize, false);
-        for row in wanted {
-            mask.set_bit(*row as usize, true);
-        }
-        return RowSelection::from_boolean_buffer(mask.finish());
-    }
-    let (mut runs, mut next) = (Vec::with_capacity(wanted.len() * 2 + 1), 0);
-    for row in wanted {
-        runs.push(RowSelector::skip((row - next) as usize));
-        runs.push(RowSelector::select(1));
-        next = row + 1;
-    }
-    runs.push(RowSelector::skip((length - next) as usize));
-    RowSelection::from(runs)
 }
 
 /// One output column on its way: what its segments decoded so far.
@@ -242,28 +193,44 @@ impl Column {
     }
 
     async fn segment(&self, parts: Range<usize>) -> Result<Vec<ArrayRef>> {
-        let (files, mut arrays) = (&self.wanted.read.files, Vec::new());
-        for part in &self.wanted.parts[parts] {
-            let converted = |array: &ArrayRef| {
-                let array = convert(array, &self.feature.data_type);
-                array.map_err(|error| files.broken(&files.files[part.file], error))
-            };
-            match files.place(part.file, &self.feature.column)? {
-                Place::Constant(value) => {
-                    let array = repeat(&value, part.rows).map_err(conversion)?;
-                    arrays.push(converted(&array)?);
-                }
-                Place::Stored(column) => {
-                    let selection = Some(part.selection.clone());
-                    let batch_rows = part.rows.min(BATCH_ROWS);
-                    let mut reader = files.read(part.file, part.group, &[column], selection, batch_rows).await?;
-                    while let Some(batch) = files.next(part.file, &mut reader)? {
-                        arrays.push(converted(batch.column(0))?);
-                    }
-                }
-            }
+        let parts = &self.wanted.parts[parts];
+        let mut dense = Dense::new(&self.feature.data_type, parts.iter().map(|part| part.rows.len()).sum());
+        for part in parts {
+            self.part(part, &mut dense).await?;
         }
-        Ok(arrays)
+        dense.finish().map_err(conversion)
+    }
+
+    async fn part(&self, part: &Part, dense: &mut Dense) -> Result<()> {
+        let files = &self.wanted.read.files;
+        let file = &files.files[part.file];
+        let push = |dense: &mut Dense, array: &ArrayRef| {
+            let array = convert(array, &self.feature.data_type).map_err(|error| files.broken(file, error))?;
+            dense.push(array).map_err(conversion)
+        };
+        let column = match files.place(part.file, &self.feature.column)? {
+            Place::Constant(value) => return push(dense, &repeat(&value, part.rows.len()).map_err(conversion)?),
+            Place::Stored(column) => column,
+        };
+        let (bytes, rows) = (files.fetch(part.file, part.group, &[column]).await?, Rows::Some(&part.rows));
+        let physical = dense.physical(files.stored_type(part.file, column));
+        let bytes = Arc::new(bytes);
+        if let Some(mut chunk) = files.chunk(part.file, part.group, column, physical, &bytes)? {
+            let read = dense.read(&mut chunk, &rows);
+            let metrics = &self.wanted.read.metrics;
+            let (decoded, skipped) = chunk.pages();
+            metrics.pages.add(decoded + skipped);
+            metrics.pages_pruned.add(skipped);
+            return read.map_err(|error| files.broken(file, error));
+        }
+        let selection = rows.selection(file.group_rows(part.group) as usize);
+        let bytes = bytes.as_ref().clone();
+        let batch_rows = part.rows.len().min(BATCH_ROWS);
+        let mut reader = files.read(part.file, part.group, &[column], bytes, selection, batch_rows)?;
+        while let Some(batch) = files.next(part.file, &mut reader)? {
+            push(dense, batch.column(0))?;
+        }
+        Ok(())
     }
 
     /// Decodes a segment; who ends the last one puts the column together.
@@ -282,8 +249,10 @@ impl Column {
         if arrays.is_empty() {
             return Ok(new_null_array(&self.feature.data_type, positions.len()));
         }
-        let decoded = concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
-        take(&decoded, positions, None)
+        match arrays {
+            [only] => take(only, positions, None),
+            _ => take(&concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>())?, positions, None),
+        }
     }
 }
 

@@ -1,11 +1,34 @@
 //! What a join counts, per view; EXPLAIN ANALYZE shows each as `view.name`.
 
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
+
+/// What the join as a whole counts.
+#[derive(Debug, Clone)]
+pub(super) struct JoinMetrics {
+    /// Pieces the spine was joined in; more than one where it did not fit the memory pool.
+    pub(super) pieces: Count,
+    /// Wall time of indexing the spine.
+    pub(super) index_time: Time,
+    /// Wall time of decoding payload and putting it in order.
+    pub(super) gather_time: Time,
+}
+
+impl JoinMetrics {
+    pub(super) fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        Self {
+            pieces: MetricBuilder::new(set).global_counter("pieces"),
+            index_time: MetricBuilder::new(set).subset_time("index_time", partition),
+            gather_time: MetricBuilder::new(set).subset_time("gather_time", partition),
+        }
+    }
+}
 
 /// Counters of one view. Each adds up over threads; none depends on their number or on the order of work, except that
 /// pruning decides how many rows are looked at.
 #[derive(Debug, Clone)]
 pub(super) struct ViewMetrics {
+    /// Wall time of finding the winners.
+    pub(super) scan_time: Time,
     /// Files of the snapshot.
     pub(super) files: Count,
     /// Files skipped by the log's statistics.
@@ -16,6 +39,10 @@ pub(super) struct ViewMetrics {
     pub(super) row_groups_pruned: Count,
     /// Observations whose keys and times were decoded.
     pub(super) rows_decoded: Count,
+    /// Pages of payload chunks that hold winners.
+    pub(super) pages: Count,
+    /// Of these the pages without a winner, passed over without decompressing them.
+    pub(super) pages_pruned: Count,
     /// Payload rows decoded: distinct winners, once per chunk of the output.
     pub(super) winners_decoded: Count,
     /// Spine rows that got a value.
@@ -38,11 +65,14 @@ impl ViewMetrics {
     pub(super) fn new(set: &ExecutionPlanMetricsSet, view: &str) -> Self {
         let count = |name: &str| MetricBuilder::new(set).global_counter(format!("{view}.{name}"));
         Self {
+            scan_time: MetricBuilder::new(set).subset_time(format!("{view}.scan_time"), 0),
             files: count("files"),
             files_pruned: count("files_pruned"),
             row_groups: count("row_groups"),
             row_groups_pruned: count("row_groups_pruned"),
             rows_decoded: count("rows_decoded"),
+            pages: count("pages"),
+            pages_pruned: count("pages_pruned"),
             winners_decoded: count("winners_decoded"),
             matched: count("matched"),
             expired: count("expired"),

@@ -10,12 +10,15 @@
 //! the rule is `tidegate_schemas::time`, which [`mod@reference`] calls and the fast path restates over slots.
 
 mod columns;
+mod dense;
 mod error;
 mod exec;
 mod files;
 mod gather;
 mod metrics;
+mod pages;
 mod plan;
+mod radix;
 pub mod reference;
 mod scan;
 mod spine;

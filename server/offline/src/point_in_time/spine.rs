@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::NullBuffer;
+use datafusion::common::runtime::JoinSet;
 use hashbrown::HashTable;
 use tidegate_schemas::time::Micros;
 
 use super::columns::{Family, Lane, Rounding, Times};
+use super::scan::finished;
 use super::{Error, Result, Spec, View};
 
 /// No group, no slot.
@@ -90,27 +92,42 @@ fn column<'a>(batch: &'a RecordBatch, role: &'static str, name: &str, view: Opti
 ///
 /// # Errors
 /// A key column that is missing, of a type that can't be compared with the view's, or holds a value out of range.
-pub(super) fn index(rows: &SpineRows, spec: &Spec) -> Result<Vec<Arc<SpineIndex>>> {
-    let mut columns: HashMap<(String, Family), Arc<ColumnIndex>> = HashMap::new();
-    let mut indexes: HashMap<Vec<(String, Family)>, Arc<SpineIndex>> = HashMap::new();
-    let mut per_view = Vec::with_capacity(spec.views.len());
-    for view in &spec.views {
-        let keys = key_families(view)?;
-        for key in &keys {
-            if !columns.contains_key(key) {
-                columns.insert(key.clone(), Arc::new(ColumnIndex::build(rows, &key.0, key.1, &view.alias)?));
+pub(super) async fn index(rows: &Arc<SpineRows>, spec: &Spec) -> Result<Vec<Arc<SpineIndex>>> {
+    let keys_of_view = spec.views.iter().map(key_families).collect::<Result<Vec<_>>>()?;
+    let mut columns: HashMap<KeyColumn, Arc<ColumnIndex>> = HashMap::new();
+    let mut running = JoinSet::new();
+    for (view, keys) in spec.views.iter().zip(&keys_of_view) {
+        for key in keys {
+            if columns.insert(key.clone(), Arc::default()).is_none() {
+                let (rows, key, view) = (rows.clone(), key.clone(), view.alias.clone());
+                running.spawn(async move { ColumnIndex::build(&rows, &key.0, key.1, &view).map(|built| (key, built)) });
             }
         }
-        let index = indexes.entry(keys).or_insert_with_key(|keys| {
-            let parts = keys.iter().map(|key| columns[key].clone()).collect();
-            Arc::new(SpineIndex::build(rows, parts))
-        });
-        per_view.push(index.clone());
     }
-    Ok(per_view)
+    while let Some(done) = running.join_next().await {
+        let (key, built) = finished(done)??;
+        columns.insert(key, Arc::new(built));
+    }
+    let mut indexes: HashMap<Vec<KeyColumn>, Arc<SpineIndex>> = HashMap::new();
+    let mut running = JoinSet::new();
+    for keys in &keys_of_view {
+        if indexes.insert(keys.clone(), Arc::default()).is_none() {
+            let parts = keys.iter().map(|key| columns[key].clone()).collect();
+            let (rows, keys) = (rows.clone(), keys.clone());
+            running.spawn(async move { (keys, SpineIndex::build(&rows, parts)) });
+        }
+    }
+    while let Some(done) = running.join_next().await {
+        let (keys, built) = finished(done)?;
+        indexes.insert(keys, Arc::new(built));
+    }
+    Ok(keys_of_view.iter().map(|keys| indexes[keys].clone()).collect())
 }
 
-fn key_families(view: &View) -> Result<Vec<(String, Family)>> {
+/// A key column of the spine as a family of types reads it.
+type KeyColumn = (String, Family);
+
+fn key_families(view: &View) -> Result<Vec<KeyColumn>> {
     let family = |key: &super::Key| {
         let field = view.snapshot.schema.field_with_name(&key.table_column).ok();
         let found = field.and_then(|field| Family::of(field.data_type()));
@@ -125,7 +142,7 @@ fn key_families(view: &View) -> Result<Vec<(String, Family)>> {
 }
 
 /// The ids of the distinct values of one key column.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ColumnIndex {
     ids: Ids,
     distinct: u32,
@@ -133,15 +150,38 @@ struct ColumnIndex {
     of_row: Vec<u32>,
 }
 
+/// The id of each value of a key column.
 #[derive(Debug)]
-enum Ids {
-    /// `ids[value - lowest]`.
-    Dense {
-        lowest: i64,
-        ids: Vec<u32>,
-    },
+pub(super) enum Ids {
+    /// Of integers that lie close together.
+    Dense(DenseIds),
+    /// Of other integers.
     Hashed(WordTable),
+    /// Of text and bytes.
     Interned(Interner),
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::Hashed(WordTable::new())
+    }
+}
+
+/// `ids[value - lowest]`.
+#[derive(Debug)]
+pub(super) struct DenseIds {
+    lowest: i64,
+    ids: Vec<u32>,
+}
+
+impl DenseIds {
+    /// The id of a value, or [`NONE`].
+    #[inline]
+    pub(super) fn find(&self, value: i64) -> u32 {
+        // Below the lowest wraps to beyond the array.
+        let at = usize::try_from(value.wrapping_sub(self.lowest).cast_unsigned());
+        at.ok().and_then(|at| self.ids.get(at)).copied().unwrap_or(NONE)
+    }
 }
 
 impl ColumnIndex {
@@ -179,7 +219,7 @@ impl Ids {
         }
         let span = if lowest > highest { 0 } else { highest.abs_diff(lowest).saturating_add(1) };
         if span <= (rows as u64).saturating_mul(DENSE_CELLS_PER_ROW).max(DENSE_CELLS_MIN) {
-            return Self::Dense { lowest, ids: vec![NONE; span as usize] };
+            return Self::Dense(DenseIds { lowest, ids: vec![NONE; span as usize] });
         }
         Self::Hashed(WordTable::new())
     }
@@ -188,7 +228,7 @@ impl Ids {
         let nulls = lane.nulls().cloned();
         let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
         match (self, lane) {
-            (Self::Dense { lowest, ids }, Lane::Words(values, _)) => {
+            (Self::Dense(DenseIds { lowest, ids }), Lane::Words(values, _)) => {
                 of_row.extend(values.iter().enumerate().map(|(row, value)| {
                     if is_null(row) {
                         return NONE;
@@ -221,13 +261,9 @@ impl Ids {
     }
 
     /// Writes the id of every value of a table's column, or [`NONE`] for values the spine does not have.
-    fn find(&self, lane: &Lane, out: &mut Vec<u32>) {
+    pub(super) fn find(&self, lane: &Lane, out: &mut Vec<u32>) {
         match (self, lane) {
-            (Self::Dense { lowest, ids }, Lane::Words(values, _)) => {
-                // Below the lowest wraps to beyond the array.
-                let at = |value: &i64| usize::try_from(value.wrapping_sub(*lowest).cast_unsigned());
-                out.extend(values.iter().map(|v| at(v).ok().and_then(|at| ids.get(at)).copied().unwrap_or(NONE)));
-            }
+            (Self::Dense(dense), Lane::Words(values, _)) => out.extend(values.iter().map(|value| dense.find(*value))),
             (Self::Hashed(table), Lane::Words(values, _)) => out.extend(values.iter().map(|value| table.find(*value))),
             (Self::Interned(interner), Lane::Text(array)) => {
                 out.extend((0..array.len()).map(|row| interner.find(array.value(row).as_bytes())));
@@ -244,7 +280,7 @@ impl Ids {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Dense { ids, .. } => ids.len() * 4,
+            Self::Dense(dense) => dense.ids.len() * 4,
             Self::Hashed(table) => table.bytes(),
             Self::Interned(interner) => interner.bytes(),
         }
@@ -261,7 +297,7 @@ fn clear_nulls(nulls: &NullBuffer, out: &mut [u32]) {
 }
 
 /// The groups of one set of key columns, their slots, and which slot each spine row asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SpineIndex {
     columns: Vec<Arc<ColumnIndex>>,
     pairs: Vec<WordTable>,
@@ -320,38 +356,32 @@ impl SpineIndex {
         self.first_slot.windows(2).map(|bounds| (bounds[0] as usize, bounds[1] as usize))
     }
 
-    /// The group of each row of a table's key columns, or [`NONE`].
-    pub(super) fn groups(&self, lanes: &[Lane], rows: usize, scratch: &mut Vec<u32>, out: &mut Vec<u32>) {
-        out.clear();
-        let Some((first, rest)) = lanes.split_first() else {
-            out.resize(rows, 0);
-            return;
-        };
-        self.columns[0].ids.find(first, out);
-        for (at, lane) in rest.iter().enumerate() {
-            scratch.clear();
-            self.columns[at + 1].ids.find(lane, scratch);
-            let table = &self.pairs[at];
-            for (left, right) in out.iter_mut().zip(scratch.iter()) {
-                *left = if *left == NONE || *right == NONE { NONE } else { table.find(pair(*left, *right)) };
-            }
-        }
+    /// The first slot of a group and the one past its last.
+    #[inline]
+    pub(super) fn slots_of(&self, group: u32) -> (u32, u32) {
+        (self.first_slot[group as usize], self.first_slot[group as usize + 1])
     }
 
-    /// The first slot of a group whose time is not before `from`, or [`NONE`]; and the group's latest time.
+    /// The times of all slots, ascending within a group.
+    pub(super) fn times(&self) -> &[Micros] {
+        &self.times
+    }
+
+    /// The latest time of a group.
+    pub(super) fn latest(&self, group: u32) -> Option<Micros> {
+        let (first, end) = self.slots_of(group);
+        (first < end).then(|| self.times[end as usize - 1])
+    }
+
+    /// The ids of key column number `at`.
+    pub(super) fn ids(&self, at: usize) -> &Ids {
+        &self.columns[at].ids
+    }
+
+    /// The group of rows that the first `at` key columns give group `left` and the next gives id `right`, or [`NONE`].
     #[inline]
-    pub(super) fn first_at(&self, group: u32, from: Micros) -> (u32, Option<Micros>) {
-        let (first, end) = (self.first_slot[group as usize], self.first_slot[group as usize + 1]);
-        let times = &self.times[first as usize..end as usize];
-        let Some(latest) = times.last() else { return (NONE, None) };
-        if *latest < from {
-            return (NONE, Some(*latest));
-        }
-        let at = match times.len() {
-            0..=8 => times.iter().take_while(|time| **time < from).count(),
-            _ => times.partition_point(|time| *time < from),
-        };
-        (first + at as u32, Some(*latest))
+    pub(super) fn pair(&self, at: usize, left: u32, right: u32) -> u32 {
+        if left == NONE || right == NONE { NONE } else { self.pairs[at - 1].find(pair(left, right)) }
     }
 
     /// Bytes held.
@@ -405,7 +435,7 @@ fn slots(of_row: &[u32], groups: usize, times: &[Micros]) -> (Vec<u32>, Vec<Micr
 
 /// A flat hash table from 64-bit words to ids, open addressing, at most half full.
 #[derive(Debug)]
-struct WordTable {
+pub(super) struct WordTable {
     words: Vec<i64>,
     ids: Vec<u32>,
     filled: usize,
@@ -425,7 +455,7 @@ impl WordTable {
     }
 
     #[inline]
-    fn find(&self, word: i64) -> u32 {
+    pub(super) fn find(&self, word: i64) -> u32 {
         let last = self.words.len() - 1;
         let mut at = self.home(word);
         loop {
@@ -479,7 +509,7 @@ impl WordTable {
 
 /// Distinct byte strings, numbered, in one buffer.
 #[derive(Debug)]
-struct Interner {
+pub(super) struct Interner {
     data: Vec<u8>,
     ends: Vec<usize>,
     table: HashTable<u32>,
@@ -493,7 +523,7 @@ impl Interner {
     }
 
     #[inline]
-    fn find(&self, bytes: &[u8]) -> u32 {
+    pub(super) fn find(&self, bytes: &[u8]) -> u32 {
         let hash = self.hasher.hash_one(bytes);
         let same = |id: &u32| slice(&self.data, &self.ends, *id) == bytes;
         self.table.find(hash, same).copied().unwrap_or(NONE)

@@ -1,0 +1,220 @@
+//! Phase 1: every observation of a view once, keys and times only, in any order on any thread.
+//!
+//! ```text
+//! per observation:  group <- its keys, or drop it: the spine does not ask for them
+//!                   k     <- when it was known; drop it if never, or after `as_of`
+//!                   p     <- first slot of the group with time >= max(e, k)   (> e where the bound is exclusive)
+//!                   none  -> later than every row that could ask; drop it
+//!                   best[p] <- max(best[p], (e, c, address))
+//! at the end:       along each group, best[p] <- max(best[p - 1], best[p])
+//! ```
+//!
+//! One write per observation suffices because an observation seen at slot p is seen at every later slot of its group: the
+//! running maximum hands it on. The ttl looks at winners only ([`Winner::expired`]): when the newest is too old, all are.
+
+mod slots;
+mod worker;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, UInt32Array};
+use datafusion::common::ScalarValue;
+use datafusion::common::runtime::JoinSet;
+use tidegate_schemas::time::{Micros, expired};
+
+use super::columns::{Rounding, Times};
+use super::files::{Files, Place};
+use super::metrics::ViewMetrics;
+use super::spine::SpineIndex;
+use super::{Error, Result, View};
+use crate::table::snapshot::DataFile;
+use slots::{Created, Slots};
+use worker::Worker;
+
+/// Delta writers may cut timestamp statistics to milliseconds; a maximum is widened by as much.
+const STATISTICS_SLACK: Micros = 999;
+
+/// Least rows of a piece of a row group, where there are fewer row groups than workers.
+const PIECE_ROWS: u64 = 128 * 1024;
+
+/// The observation that answers a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Winner {
+    /// Its row number among all rows of the view's files, plus one; 0 where there is none.
+    row: u64,
+    pub(super) event: Micros,
+}
+
+impl Winner {
+    /// Its row number among all rows of the view's files.
+    #[inline]
+    pub(super) fn row(self) -> Option<u64> {
+        self.row.checked_sub(1)
+    }
+
+    /// Whether it is too old at the slot's time.
+    #[inline]
+    pub(super) fn expired(self, at: Micros, ttl: Option<Micros>) -> bool {
+        expired(self.event, at, ttl)
+    }
+}
+
+/// Bytes of one slot of one worker, at most.
+pub(super) const SLOT_BYTES: usize = 32;
+
+/// Bytes of a slot's winner.
+pub(super) const WINNER_BYTES: usize = size_of::<Winner>();
+
+/// Bytes one worker's slots take.
+pub(super) fn worker_bytes(view: &View, index: &SpineIndex) -> usize {
+    if view.created_time.is_some() { Slots::<Micros>::bytes(index) } else { Slots::<()>::bytes(index) }
+}
+
+/// Bytes the winners of all slots take.
+pub(super) fn winner_bytes(index: &SpineIndex) -> usize {
+    index.slots() * WINNER_BYTES
+}
+
+/// What can be skipped unread: the spine's first and last time, and how old a winner may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    earliest: Option<Micros>,
+    latest: Micros,
+}
+
+impl Window {
+    /// The window of event times that can matter to a spine with this span.
+    ///
+    /// Old observations count only for the statuses they give, so the ttl cuts only where no status is asked for.
+    pub(super) fn new(view: &View, span: (Micros, Micros), as_of: Option<Micros>) -> Self {
+        let ttl = view.ttl.filter(|_| view.status_output.is_none() && view.event_time_output.is_none());
+        let latest = as_of.map_or(span.1, |cut| cut.min(span.1));
+        Self { earliest: ttl.map(|ttl| span.0.saturating_sub(ttl)), latest }
+    }
+
+    fn misses(&self, (min, max): (Micros, Micros)) -> bool {
+        min > self.latest || self.earliest.is_some_and(|earliest| max < earliest)
+    }
+
+    /// Whether the log's statistics show that a file can't matter.
+    pub(super) fn misses_file(&self, file: &DataFile, event_time: &str) -> bool {
+        let micros = |value: &ScalarValue| {
+            let array = value.to_array_of_size(1).ok()?;
+            let times = Times::read(&array, Rounding::Up)?;
+            (!times.is_null(0)).then(|| times.values[0])
+        };
+        let range = file.ranges.get(event_time).and_then(|(min, max)| Some((micros(min)?, micros(max)?)));
+        range.is_some_and(|(min, max)| self.misses((min, max.saturating_add(STATISTICS_SLACK))))
+    }
+}
+
+/// What every worker of a view's scan shares.
+pub(super) struct Scan {
+    pub(super) view: Arc<View>,
+    pub(super) files: Arc<Files>,
+    pub(super) index: Arc<SpineIndex>,
+    pub(super) window: Window,
+    pub(super) as_of: Option<Micros>,
+    pub(super) metrics: ViewMetrics,
+}
+
+/// Consecutive rows of one row group.
+#[derive(Debug, Clone)]
+struct Piece {
+    file: usize,
+    group: usize,
+    rows: Range<usize>,
+}
+
+/// Finds the winner of every slot, with `workers` tasks that stop when the future is dropped.
+///
+/// # Errors
+/// A file that is gone or can't be read.
+pub(super) async fn winners(scan: Scan, workers: usize) -> Result<Vec<Winner>> {
+    match scan.view.created_time {
+        Some(_) => run::<Micros>(scan, workers).await,
+        None => run::<()>(scan, workers).await,
+    }
+}
+
+async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Vec<Winner>> {
+    let pieces = Arc::new(pieces(&scan, workers)?);
+    let workers = workers.min(pieces.len()).max(1);
+    let (scan, next) = (Arc::new(scan), Arc::new(AtomicUsize::new(0)));
+    let mut running = JoinSet::new();
+    for _ in 0..workers {
+        let (scan, pieces, next) = (scan.clone(), pieces.clone(), next.clone());
+        running.spawn(async move {
+            let mut worker = Worker::new(&scan);
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                worker.piece(piece).await?;
+            }
+            Ok::<Slots<C>, Error>(worker.slots)
+        });
+    }
+    let mut all: Option<Slots<C>> = None;
+    while let Some(done) = running.join_next().await {
+        let slots = finished(done)??;
+        match &mut all {
+            Some(all) => all.merge(slots),
+            None => all = Some(slots),
+        }
+    }
+    let all = all.unwrap_or_else(|| Slots::new(&scan.index));
+    scan.metrics.conflicts.add(all.conflicts() as usize);
+    Ok(all.winners(&scan.index))
+}
+
+/// A task's result; a panic in it goes on here.
+pub(super) fn finished<T>(done: Result<T, tokio::task::JoinError>) -> Result<T> {
+    match done {
+        Ok(value) => Ok(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::Plan(datafusion::common::exec_datafusion_err!("the runtime is shutting down"))),
+    }
+}
+
+/// The row groups to read, cut where there are too few of them for all workers.
+fn pieces(scan: &Scan, workers: usize) -> Result<Vec<Piece>> {
+    let mut groups = Vec::new();
+    for (at, file) in scan.files.files.iter().enumerate() {
+        let column = match scan.files.place(at, &scan.view.event_time)? {
+            Place::Stored(column) => Some(column),
+            Place::Constant(_) => None,
+        };
+        for group in 0..file.groups() {
+            scan.metrics.row_groups.add(1);
+            let range = column.and_then(|column| file.event_range(group, column));
+            if range.is_some_and(|range| scan.window.misses(range)) {
+                scan.metrics.row_groups_pruned.add(1);
+            } else {
+                groups.push((at, group, file.group_rows(group)));
+            }
+        }
+    }
+    let cuts = if groups.len() < workers * 2 { (workers * 2).div_ceil(groups.len().max(1)) as u64 } else { 1 };
+    let cut = |(file, group, rows): (usize, usize, u64)| {
+        let length = rows.div_ceil(cuts).max(PIECE_ROWS.min(rows)).max(1);
+        (0..rows).step_by(length as usize).map(move |first| {
+            let rows = first as usize..(first + length).min(rows) as usize;
+            Piece { file, group, rows }
+        })
+    };
+    Ok(groups.into_iter().flat_map(cut).collect())
+}
+
+impl Place {
+    pub(super) fn stored(&self) -> Option<usize> {
+        match self {
+            Self::Stored(column) => Some(*column),
+            Self::Constant(_) => None,
+        }
+    }
+}
+
+/// A one-value array, `rows` times.
+pub(super) fn repeat(value: &ArrayRef, rows: usize) -> Result<ArrayRef, arrow::error::ArrowError> {
+    arrow::compute::take(value, &UInt32Array::from(vec![0; rows]), None)
+}

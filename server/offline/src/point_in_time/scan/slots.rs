@@ -1,0 +1,185 @@
+//! One worker's slots: the best observation so far of each.
+//!
+//! A slot lies beside its time, so that finding it and offering to it touch the same cache line.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use tidegate_schemas::time::Micros;
+
+use super::Winner;
+use crate::point_in_time::spine::{NONE, SpineIndex};
+
+/// Observations whose slots are fetched ahead of being looked at.
+const AHEAD: usize = 64;
+
+/// When an observation was created, as far as a view needs to know: `()` where its table does not say, else
+/// microseconds, the lowest for a missing one.
+pub(super) trait Created: Copy + Ord + Hash + Send + Sync + 'static {
+    const LOWEST: Self;
+    fn of(micros: Option<Micros>) -> Self;
+}
+
+impl Created for () {
+    const LOWEST: Self = ();
+
+    fn of(_: Option<Micros>) -> Self {}
+}
+
+impl Created for Micros {
+    const LOWEST: Self = Self::MIN;
+
+    fn of(micros: Option<Micros>) -> Self {
+        micros.unwrap_or(Self::MIN)
+    }
+}
+
+/// An observation of a known group, ready to be offered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer<C> {
+    pub(super) group: u32,
+    /// The first moment after which its event time lets a reader see it, that moment included.
+    pub(super) happened: Micros,
+    /// The first moment at which a reader sees it: it has happened and is known.
+    pub(super) seen: Micros,
+    pub(super) event: Micros,
+    pub(super) created: C,
+    /// Row number among all rows of the view's files, plus one.
+    pub(super) row: u64,
+}
+
+/// The best observation of a slot so far, compared as (event, created, row); a row of 0 means none.
+#[derive(Debug, Clone, Copy)]
+struct Slot<C> {
+    time: Micros,
+    event: Micros,
+    created: C,
+    row: u64,
+}
+
+impl<C: Created> Slot<C> {
+    fn rank(&self) -> (Micros, C, u64) {
+        (self.event, self.created, self.row)
+    }
+}
+
+/// A tie: the times that several rows share, and how many of them lost.
+type Tie<C> = (Micros, C, u64);
+
+/// One worker's slots.
+pub(super) struct Slots<C> {
+    slots: Vec<Slot<C>>,
+    /// Per slot its latest tie. Ties are rare.
+    ties: HashMap<u32, Tie<C>, ahash::RandomState>,
+}
+
+impl<C: Created> Slots<C> {
+    pub(super) fn new(index: &SpineIndex) -> Self {
+        let empty = |time: &Micros| Slot { time: *time, event: Micros::MIN, created: C::LOWEST, row: 0 };
+        Self { slots: index.times().iter().map(empty).collect(), ties: HashMap::default() }
+    }
+
+    /// Bytes that one worker's slots take.
+    pub(super) fn bytes(index: &SpineIndex) -> usize {
+        index.slots() * size_of::<Slot<C>>()
+    }
+
+    /// Offers each observation to the first slot that sees it; says how many happened in time for a slot and were known
+    /// too late for all.
+    pub(super) fn offer_all(&mut self, index: &SpineIndex, offers: &[Offer<C>]) -> usize {
+        let (mut late, mut spans) = (0, [(0, 0); AHEAD]);
+        for offers in offers.chunks(AHEAD) {
+            // Loads that don't depend on each other overlap; those of a search don't.
+            let mut touched = 0;
+            for (span, offer) in spans.iter_mut().zip(offers) {
+                *span = index.slots_of(offer.group);
+                touched ^= self.slots.get(span.0 as usize).map_or(0, |slot| slot.time);
+            }
+            std::hint::black_box(touched);
+            for (span, offer) in spans.iter().zip(offers) {
+                let slot = self.first_at(*span, offer.seen);
+                if slot != NONE {
+                    self.offer(slot, offer);
+                } else if offer.seen > offer.happened {
+                    late += usize::from(index.latest(offer.group).is_some_and(|latest| offer.happened <= latest));
+                }
+            }
+        }
+        late
+    }
+
+    /// The first slot in `span` whose time is not before `seen`, or [`NONE`].
+    #[inline]
+    fn first_at(&self, (first, end): (u32, u32), seen: Micros) -> u32 {
+        let slots = &self.slots[first as usize..end as usize];
+        let at = match slots.len() {
+            0..=8 => slots.iter().take_while(|slot| slot.time < seen).count(),
+            _ => slots.partition_point(|slot| slot.time < seen),
+        };
+        if at == slots.len() { NONE } else { first + at as u32 }
+    }
+
+    #[inline]
+    fn offer(&mut self, at: u32, new: &Offer<C>) {
+        let slot = &mut self.slots[at as usize];
+        if new.event < slot.event {
+            return;
+        }
+        if slot.row != 0 && (slot.event, slot.created) == (new.event, new.created) {
+            tied(&mut self.ties, at, (new.event, new.created, 1));
+        }
+        if (new.event, new.created, new.row) > slot.rank() {
+            (slot.event, slot.created, slot.row) = (new.event, new.created, new.row);
+        }
+    }
+
+    /// Takes in another worker's slots.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (at, (slot, new)) in self.slots.iter_mut().zip(&other.slots).enumerate() {
+            if new.row == 0 {
+                continue;
+            }
+            if slot.row != 0 && (slot.event, slot.created) == (new.event, new.created) {
+                tied(&mut self.ties, at as u32, (new.event, new.created, 1));
+            }
+            if new.rank() > slot.rank() {
+                *slot = *new;
+            }
+        }
+        for (slot, tie) in other.ties {
+            tied(&mut self.ties, slot, tie);
+        }
+    }
+
+    /// Rows that tied with what stayed best in their slot.
+    pub(super) fn conflicts(&self) -> u64 {
+        let stayed = |(at, tie): &(&u32, &Tie<C>)| {
+            let slot = &self.slots[**at as usize];
+            (slot.event, slot.created) == (tie.0, tie.1)
+        };
+        self.ties.iter().filter(stayed).map(|(_, tie)| tie.2).sum()
+    }
+
+    /// The winner of every slot: along each group what an earlier slot sees, a later one sees too.
+    pub(super) fn winners(self, index: &SpineIndex) -> Vec<Winner> {
+        let mut slots = self.slots;
+        for (first, end) in index.ranges() {
+            for at in first + 1..end {
+                if slots[at - 1].rank() > slots[at].rank() {
+                    slots[at] = Slot { time: slots[at].time, ..slots[at - 1] };
+                }
+            }
+        }
+        slots.into_iter().map(|slot| Winner { row: slot.row, event: slot.event }).collect()
+    }
+}
+
+/// Adds rows that lost a tie; of two ties of one slot the later stays.
+fn tied<C: Created>(ties: &mut HashMap<u32, Tie<C>, ahash::RandomState>, slot: u32, new: Tie<C>) {
+    let tie = ties.entry(slot).or_insert((new.0, new.1, 0));
+    match (tie.0, tie.1).cmp(&(new.0, new.1)) {
+        std::cmp::Ordering::Less => *tie = new,
+        std::cmp::Ordering::Equal => tie.2 += new.2,
+        std::cmp::Ordering::Greater => {}
+    }
+}

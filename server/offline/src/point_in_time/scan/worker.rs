@@ -1,0 +1,315 @@
+//! One worker of a scan: the keys and times of a piece, then what is left of it into slots.
+//!
+//! Keys come first: of a row whose keys the spine does not have, nothing else is decoded. Columns that pages can be read
+//! of (see `pages`) are read row by row; for others the Arrow reader decodes the piece.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{DataType, TimeUnit};
+use parquet::basic::Type;
+use tidegate_schemas::time::{Availability, Micros, UpperBound, knowledge_time};
+
+use super::slots::{Created, Offer, Slots};
+use super::{Piece, Scan, repeat};
+use crate::point_in_time::columns::{Family, Lane, Rounding, Times, Unit};
+use crate::point_in_time::dense::physical;
+use crate::point_in_time::files::{Fetched, Files, Place};
+use crate::point_in_time::pages::{Rows, Values};
+use crate::point_in_time::radix;
+use crate::point_in_time::spine::{Ids, NONE};
+use crate::point_in_time::{Error, Result};
+
+/// Rows the Arrow reader decodes at once.
+const BATCH_ROWS: usize = 16_384;
+
+/// Observations offered at once: they stay in a core's cache.
+const OFFERS: usize = 4_096;
+
+/// Bytes of slots that stay in a core's cache.
+const CACHE_BYTES: usize = 1 << 20;
+
+pub(super) struct Worker<'a, C> {
+    scan: &'a Scan,
+    pub(super) slots: Slots<C>,
+    offers: Vec<Offer<C>>,
+}
+
+/// A piece while its columns are read.
+struct Reading<'a> {
+    piece: &'a Piece,
+    places: Places,
+    bytes: Arc<Fetched>,
+}
+
+/// Where the columns of phase 1 are in one file.
+struct Places {
+    keys: Vec<(Place, Family)>,
+    event: Place,
+    created: Option<Place>,
+}
+
+/// Rows of a piece whose keys the spine has, ascending, each with its group.
+#[derive(Default)]
+struct Matched {
+    rows: Vec<u32>,
+    groups: Vec<u32>,
+}
+
+impl<'a, C: Created> Worker<'a, C> {
+    pub(super) fn new(scan: &'a Scan) -> Self {
+        Self { scan, slots: Slots::new(&scan.index), offers: Vec::with_capacity(OFFERS) }
+    }
+
+    /// Offers every observation of a piece.
+    pub(super) async fn piece(&mut self, piece: &Piece) -> Result<()> {
+        let files = &self.scan.files;
+        let places = self.places(piece.file)?;
+        let mut stored: Vec<usize> = places.all().filter_map(Place::stored).collect();
+        stored.sort_unstable();
+        stored.dedup();
+        let bytes = Arc::new(files.fetch(piece.file, piece.group, &stored).await?);
+        let reading = Reading { piece, places, bytes };
+        self.scan.metrics.rows_decoded.add(piece.rows.len());
+        let mut matched = self.matched(&reading)?;
+        drop_deleted(files.files[piece.file].data.deleted_rows.as_deref(), &reading, files, &mut matched);
+        if matched.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = Rows::Some(&matched.rows);
+        let event = self.times(&reading, &reading.places.event, &rows)?;
+        let created = reading.places.created.as_ref().map(|place| self.times(&reading, place, &rows)).transpose()?;
+        self.offer(&reading, &matched, &event, created.as_ref());
+        Ok(())
+    }
+
+    fn places(&self, file: usize) -> Result<Places> {
+        let (view, files) = (&self.scan.view, &self.scan.files);
+        let mut keys = Vec::with_capacity(view.keys.len());
+        for key in &view.keys {
+            let family = files.schema.field_with_name(&key.table_column).ok().and_then(|f| Family::of(f.data_type()));
+            // Planning refused keys without a family.
+            let Some(family) = family else { continue };
+            keys.push((files.place(file, &key.table_column)?, family));
+        }
+        let created = view.created_time.as_ref().map(|created| files.place(file, created)).transpose()?;
+        Ok(Places { keys, event: files.place(file, &view.event_time)?, created })
+    }
+
+    /// Narrows the piece's rows key by key.
+    fn matched(&self, reading: &Reading<'_>) -> Result<Matched> {
+        let all = reading.piece.rows.clone();
+        if reading.places.keys.is_empty() {
+            return Ok(Matched { rows: all.clone().map(|row| row as u32).collect(), groups: vec![0; all.len()] });
+        }
+        // Rows with a null key are counted, also those that other keys rule out.
+        let counted = reading.places.keys.iter().any(|(place, _)| self.may_hold_nulls(reading, place));
+        let mut matched = Matched::default();
+        let mut null_keys = vec![false; if counted { all.len() } else { 0 }];
+        for at in 0..reading.places.keys.len() {
+            let narrowed = at > 0 && !counted;
+            if narrowed && matched.rows.is_empty() {
+                break;
+            }
+            let rows = if narrowed { Rows::Some(&matched.rows) } else { Rows::All(all.clone()) };
+            let mut ids = self.ids(reading, at, &rows)?;
+            if counted && let Some(nulls) = ids.nulls.finish() {
+                null_keys.iter_mut().enumerate().for_each(|(row, null)| *null |= nulls.is_null(row));
+            }
+            matched = match (at, narrowed) {
+                (0, _) => keep(all.clone().map(|row| row as u32), ids.values.into_iter()),
+                (_, true) => self.pair(at, &matched, ids.values.iter().copied()),
+                (_, false) => {
+                    self.pair(at, &matched, matched.rows.iter().map(|row| ids.values[*row as usize - all.start]))
+                }
+            };
+        }
+        self.scan.metrics.null_keys.add(null_keys.iter().filter(|null| **null).count());
+        Ok(matched)
+    }
+
+    fn pair(&self, at: usize, matched: &Matched, ids: impl Iterator<Item = u32>) -> Matched {
+        let groups = matched.groups.iter().zip(ids).map(|(group, id)| self.scan.index.pair(at, *group, id));
+        keep(matched.rows.iter().copied(), groups)
+    }
+
+    fn may_hold_nulls(&self, reading: &Reading<'_>, place: &Place) -> bool {
+        let Piece { file, group, .. } = reading.piece;
+        match place {
+            Place::Constant(value) => value.is_null(0),
+            Place::Stored(column) => self.scan.files.files[*file].null_count(*group, *column) != Some(0),
+        }
+    }
+
+    /// The id of key column number `at` in each of the rows, or [`NONE`].
+    fn ids(&self, reading: &Reading<'_>, at: usize, rows: &Rows<'_>) -> Result<Values<u32>> {
+        let (files, Piece { file, group, .. }) = (&self.scan.files, reading.piece);
+        let (place, family) = &reading.places.keys[at];
+        let (ids, mut out) = (self.scan.index.ids(at), Values::with_capacity(rows.len()));
+        if let Place::Stored(column) = place
+            && let Some(physical) = word_type(files.stored_type(*file, *column), *family)
+            && let Some(mut chunk) = files.chunk(*file, *group, *column, Some(physical), &reading.bytes)?
+        {
+            let read = match (ids, physical) {
+                (Ids::Dense(ids), Type::INT32) => {
+                    chunk.numbers(rows, NONE, |value: i32| ids.find(value.into()), &mut out)
+                }
+                (Ids::Dense(ids), _) => chunk.numbers(rows, NONE, |value: i64| ids.find(value), &mut out),
+                (Ids::Hashed(ids), Type::INT32) => {
+                    chunk.numbers(rows, NONE, |value: i32| ids.find(value.into()), &mut out)
+                }
+                (Ids::Hashed(ids), _) => chunk.numbers(rows, NONE, |value: i64| ids.find(value), &mut out),
+                (Ids::Interned(ids), _) => chunk.texts(rows, NONE, |text| ids.find(text), &mut out),
+            };
+            read.map_err(|error| files.broken(&files.files[*file], error))?;
+            return Ok(out);
+        }
+        let array = self.array(reading, place, rows)?;
+        let lane = Lane::read(&array, *family).map_err(|error| files.broken(&files.files[*file], error))?;
+        ids.find(&lane, &mut out.values);
+        match lane.nulls() {
+            Some(nulls) => out.nulls.append_buffer(nulls),
+            None => out.nulls.append_n_non_nulls(lane.len()),
+        }
+        Ok(out)
+    }
+
+    /// A time column at some rows.
+    fn times(&self, reading: &Reading<'_>, place: &Place, rows: &Rows<'_>) -> Result<Times> {
+        let (files, Piece { file, group, .. }) = (&self.scan.files, reading.piece);
+        if let Place::Stored(column) = place
+            && let stored = files.stored_type(*file, *column)
+            && let Some(unit) = Unit::of(stored)
+            && let Some(mut chunk) = files.chunk(*file, *group, *column, physical(stored), &reading.bytes)?
+        {
+            let mut out = Values::with_capacity(rows.len());
+            let micros = |value: i64| unit.to_micros(value, Rounding::Up);
+            let read = match physical(stored) {
+                Some(Type::INT32) => chunk.numbers(rows, 0, |days: i32| micros(days.into()), &mut out),
+                _ if unit == Unit::Micros => chunk.numbers(rows, 0, |value: i64| value, &mut out),
+                _ => chunk.numbers(rows, 0, micros, &mut out),
+            };
+            read.map_err(|error| files.broken(&files.files[*file], error))?;
+            return Ok(Times { values: out.values.into(), nulls: out.nulls.finish() });
+        }
+        let array = self.array(reading, place, rows)?;
+        Times::read(&array, Rounding::Up).ok_or_else(|| Error::TimeType {
+            place: format!("view `{}`: file `{}`", self.scan.view.alias, files.files[*file].data.path),
+            column: self.scan.view.event_time.clone(),
+            data_type: array.data_type().clone(),
+        })
+    }
+
+    /// A column at some rows, by the Arrow reader.
+    fn array(&self, reading: &Reading<'_>, place: &Place, rows: &Rows<'_>) -> Result<ArrayRef> {
+        let (files, Piece { file, group, .. }) = (&self.scan.files, reading.piece);
+        let broken = |error| files.broken(&files.files[*file], error);
+        let column = match place {
+            Place::Constant(value) => return repeat(value, rows.len()).map_err(broken),
+            Place::Stored(column) => *column,
+        };
+        let selection = rows.selection(files.files[*file].group_rows(*group) as usize);
+        let bytes = reading.bytes.as_ref().clone();
+        let mut reader = files.read(*file, *group, &[column], bytes, selection, BATCH_ROWS)?;
+        let mut arrays = Vec::new();
+        while let Some(batch) = files.next(*file, &mut reader)? {
+            arrays.push(batch.column(0).clone());
+        }
+        arrow::compute::concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(broken)
+    }
+
+    /// The matched observations as (group, position): by group where the slots don't fit a core's cache, so that memory
+    /// is walked and not jumped about in.
+    fn order(&self, matched: &Matched) -> Vec<(u32, u32)> {
+        let mut order: Vec<(u32, u32)> = matched.groups.iter().copied().zip(0..).collect();
+        if Slots::<C>::bytes(&self.scan.index) > CACHE_BYTES {
+            radix::sort(&mut order, |(group, _)| u64::from(*group));
+        }
+        order
+    }
+
+    /// Offers the matched observations, all of which have the same commit.
+    fn offer(&mut self, reading: &Reading<'_>, matched: &Matched, event: &Times, created: Option<&Times>) {
+        let scan = self.scan;
+        let file = &scan.files.files[reading.piece.file];
+        let first = file.first_row + file.group_starts[reading.piece.group] + 1;
+        let committed = file.data.committed;
+        let cut = scan.as_of.unwrap_or(Micros::MAX);
+        let availability = scan.view.availability;
+        let exclusive = scan.view.upper == UpperBound::Exclusive;
+        let (mut late, mut no_event, mut no_created) = (0, 0, 0);
+        for (group, at) in self.order(matched) {
+            let at = at as usize;
+            if event.is_null(at) {
+                no_event += 1;
+                continue;
+            }
+            let e = event.values[at];
+            let c = created.filter(|created| !created.is_null(at)).map(|created| created.values[at]);
+            no_created += usize::from(availability == Availability::Created && c.is_none());
+            // The first moment at which a reader sees it; none when that is never.
+            let Some(happened) = (if exclusive { e.checked_add(1) } else { Some(e) }) else { continue };
+            let Some(known) = knowledge_time(availability, e, c, committed).filter(|known| *known <= cut) else {
+                late += usize::from(scan.index.latest(group).is_some_and(|latest| happened <= latest));
+                continue;
+            };
+            let row = first + u64::from(matched.rows[at]);
+            self.offers.push(Offer { group, happened, seen: known.max(happened), event: e, created: C::of(c), row });
+            if self.offers.len() == OFFERS {
+                late += self.slots.offer_all(&scan.index, &self.offers);
+                self.offers.clear();
+            }
+        }
+        late += self.slots.offer_all(&scan.index, &self.offers);
+        self.offers.clear();
+        scan.metrics.not_yet_known.add(late);
+        scan.metrics.null_event_times.add(no_event);
+        scan.metrics.null_created_times.add(no_created);
+    }
+}
+
+impl Places {
+    fn all(&self) -> impl Iterator<Item = &Place> {
+        self.keys.iter().map(|(place, _)| place).chain([&self.event]).chain(&self.created)
+    }
+}
+
+/// The rows that have a group.
+fn keep(rows: impl Iterator<Item = u32>, groups: impl Iterator<Item = u32>) -> Matched {
+    let mut matched = Matched::default();
+    for (row, group) in rows.zip(groups).filter(|(_, group)| *group != NONE) {
+        matched.rows.push(row);
+        matched.groups.push(group);
+    }
+    matched
+}
+
+/// The physical type of a key column whose plain values are the words or texts of `family`; `None` for others.
+fn word_type(stored: &DataType, family: Family) -> Option<Type> {
+    let plain = match family {
+        Family::Integer => matches!(stored, DataType::Int32 | DataType::Int64),
+        Family::Date => stored == &DataType::Date32,
+        Family::Timestamp => matches!(stored, DataType::Timestamp(TimeUnit::Microsecond, _)),
+        Family::Nanos => matches!(stored, DataType::Timestamp(TimeUnit::Nanosecond, _)),
+        Family::Text => matches!(stored, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+        Family::Bytes => matches!(stored, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
+        Family::Unsigned | Family::Boolean => false,
+    };
+    if plain { physical(stored) } else { None }
+}
+
+/// Takes out the rows of a deletion vector.
+fn drop_deleted(deleted: Option<&[u64]>, reading: &Reading<'_>, files: &Files, matched: &mut Matched) {
+    let Some(deleted) = deleted else { return };
+    let start = files.files[reading.piece.file].group_starts[reading.piece.group];
+    let mut deleted = deleted[deleted.partition_point(|row| *row < start)..].iter().map(|row| row - start).peekable();
+    let is_deleted = |row: u32| {
+        while deleted.next_if(|deleted| *deleted < row.into()).is_some() {}
+        deleted.peek() == Some(&row.into())
+    };
+    let kept: Vec<bool> = matched.rows.iter().copied().map(is_deleted).map(|deleted| !deleted).collect();
+    let mut at = kept.iter();
+    matched.rows.retain(|_| *at.next().unwrap_or(&true));
+    let mut at = kept.iter();
+    matched.groups.retain(|_| *at.next().unwrap_or(&true));
+}
