@@ -13,7 +13,7 @@ BINARY := $(TARGET_DIR)/debug/tidegate
 CARGO_BUILD := cargo build --locked --workspace --all-targets
 BUILD_ENV := for line in $$(.ci/install-build-tools); do export "$$line"; done
 
-.PHONY: help build demo test verify bench soak fmt clean-venv
+.PHONY: help build demo test verify bench-pit soak fmt clean-venv
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -40,7 +40,7 @@ test: build verify $(VENV)/.tests ## Everything CI runs
 soak: build ## The random tests with the counts of a release: about an hour
 	TIDEGATE_CASES=$${TIDEGATE_CASES:-100000} cargo test --locked --workspace
 
-bench: build $(VENV)/.tests ## Time the point-in-time join beside DuckDB and Polars, equality checked first
+bench-pit: build $(VENV)/.tests ## Time the point-in-time join beside DuckDB and Polars; BENCH_ARGS="--scale 1" for the full sizes
 	$(PY) integration-tests/bench/pit.py --binary "$(BINARY)" $(BENCH_ARGS)
 
 fmt: ## Format the Rust sources

@@ -1,142 +1,310 @@
-//! Times the point-in-time join on the three-table workload: `pit DIR [--views customer,merchant,pair] [--threads N]
-//! [--spine-rows N] [--rows-per-batch N] [--explain] [--runs N]`.
+//! Times the point-in-time join in process: `pit SPEC.json [--runs N] [--threads N] [--out FILE.parquet] [--floor] [--explain]`.
 //!
-//! DIR holds `customer_stats`, `merchant_stats`, `pair_stats` (Delta) and `spine.parquet`. The result stays in memory as
-//! Arrow, as the peers' does. Prints seconds, rows, nulls (to compare with a peer's) and peak memory.
+//! The spec is the question that integration-tests/bench/contenders.py asks of everyone: `spine` (a Parquet file), `spine_time`,
+//! `views` of `{name, table, keys: {spine column: table column}, event_time, created_time?, ttl_us?, features?}` over Delta
+//! tables, `full_names?` and `memory_bytes?`. The tables are open before the clock starts; it stops with the whole result
+//! in memory as Arrow. Each run prints a line of JSON. `--floor` prints one more: how long the same threads take to decode
+//! the keys and times of all files with parquet's own reader and do nothing else, beside the join's own first phase.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints figures and reads the clock")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::FieldRef;
 use datafusion::datasource::MemTable;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use serde_json::{Map, Value, json};
 use tidegate_offline::point_in_time::{Feature, Key, Spec, View, plan};
 use tidegate_offline::runtime::{Runtime, Settings};
 use tidegate_offline::table::{Location, Table};
 use tidegate_schemas::time::{Availability, UpperBound};
 
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Memory of the join where the spec does not say, in bytes: the server's default.
+const MEMORY_BYTES: u64 = 2 << 30;
+/// Spill space in bytes.
+const SPILL_BYTES: u64 = 32 << 30;
+const BATCH_ROWS: usize = 8_192;
+/// What the join's metrics call its parts: reading the spine, phase 1, phase 2.
+const PARTS: [&str; 3] = ["index_time", "scan_time", "gather_time"];
+
 struct Arguments {
-    folder: PathBuf,
-    views: Vec<String>,
-    threads: usize,
-    spine_rows: usize,
-    batch_rows: usize,
-    explain: bool,
+    spec: PathBuf,
     runs: usize,
+    threads: usize,
+    out: Option<PathBuf>,
+    floor: bool,
+    explain: bool,
 }
 
-fn arguments() -> Result<Arguments, Box<dyn Error>> {
+fn arguments() -> Outcome<Arguments> {
     let mut given = std::env::args().skip(1);
-    let folder = PathBuf::from(given.next().ok_or("usage: pit DIR [options]")?);
-    let views = ["customer", "merchant", "pair"].map(str::to_owned).to_vec();
+    let spec = PathBuf::from(given.next().ok_or("usage: pit SPEC.json [options]")?);
     let threads = std::thread::available_parallelism()?.get();
-    let mut it =
-        Arguments { folder, views, threads, spine_rows: usize::MAX, batch_rows: 8_192, explain: false, runs: 1 };
+    let mut it = Arguments { spec, runs: 1, threads, out: None, floor: false, explain: false };
     while let Some(option) = given.next() {
-        if option == "--explain" {
-            it.explain = true;
-            continue;
-        }
-        let value = given.next().ok_or_else(|| format!("{option} needs a value"))?;
+        let mut value = || given.next().ok_or_else(|| format!("{option} needs a value"));
         match option.as_str() {
-            "--views" => it.views = value.split(',').map(str::to_owned).collect(),
-            "--threads" => it.threads = value.parse()?,
-            "--spine-rows" => it.spine_rows = value.parse()?,
-            "--rows-per-batch" => it.batch_rows = value.parse()?,
-            "--runs" => it.runs = value.parse()?,
+            "--runs" => it.runs = value()?.parse()?,
+            "--threads" => it.threads = value()?.parse()?,
+            "--out" => it.out = Some(value()?.into()),
+            "--floor" => it.floor = true,
+            "--explain" => it.explain = true,
             _ => return Err(format!("unknown option {option}").into()),
         }
     }
     Ok(it)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Outcome<()> {
     let arguments = arguments()?;
-    let settings = Settings {
-        memory_bytes: 2 << 30,
-        spill_dir: std::env::temp_dir().join("tidegate-pit"),
-        spill_bytes: 1 << 30,
+    let asked = Asked(serde_json::from_slice(&std::fs::read(&arguments.spec)?)?);
+    let runtime = Runtime::new(&Settings {
+        memory_bytes: usize::try_from(asked.0["memory_bytes"].as_u64().unwrap_or(MEMORY_BYTES))?,
+        spill_dir: std::env::temp_dir().join(format!("tidegate-pit-{}", std::process::id())),
+        spill_bytes: SPILL_BYTES,
         threads: arguments.threads,
-        batch_rows: arguments.batch_rows,
-    };
-    let runtime = Runtime::new(&settings)?;
+        batch_rows: BATCH_ROWS,
+    })?;
+    let done = measure(&arguments, &asked, &runtime);
+    std::fs::remove_dir_all(&runtime.settings().spill_dir)?;
+    done
+}
+
+fn measure(arguments: &Arguments, asked: &Asked, runtime: &Arc<Runtime>) -> Outcome<()> {
+    let opening = Instant::now();
+    let spec = runtime.handle().block_on(asked.spec())?;
+    let open_seconds = opening.elapsed().as_secs_f64();
     for _ in 0..arguments.runs {
-        let start = Instant::now();
-        let batches = runtime.handle().block_on(training_set(&runtime, &arguments))?;
-        let seconds = start.elapsed().as_secs_f64();
-        report(&batches, seconds, arguments.explain);
+        let (start, cpu) = (Instant::now(), cpu_seconds());
+        let (batches, executed) = runtime.handle().block_on(training_set(runtime, &asked.text("spine")?, &spec))?;
+        let (seconds, cpu_seconds) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+        let mut figures = json!({
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "open_seconds": open_seconds,
+            "rows": batches.iter().map(RecordBatch::num_rows).sum::<usize>(),
+            "nulls": batches.iter().flat_map(RecordBatch::columns).map(|column| column.null_count()).sum::<usize>(),
+            "peak_mb": peak_megabytes(),
+        });
+        add_parts(&mut figures, executed.as_ref(), &spec);
+        println!("{figures}");
+        if arguments.explain {
+            println!("{}", DisplayableExecutionPlan::with_metrics(executed.as_ref()).indent(true));
+        }
+        if let Some(out) = &arguments.out {
+            write(out, &batches)?;
+        }
+        drop((batches, executed));
+        if arguments.floor {
+            let mut line = floor(&spec, asked, arguments.threads)?;
+            for part in PARTS {
+                line[part] = figures[part].clone();
+            }
+            println!("{line}");
+        }
     }
     Ok(())
 }
 
-async fn training_set(runtime: &Arc<Runtime>, arguments: &Arguments) -> Result<Vec<RecordBatch>, Box<dyn Error>> {
-    let mut views = Vec::new();
-    for name in &arguments.views {
-        views.push(view(&arguments.folder, name).await?);
+/// The spec file.
+struct Asked(Value);
+
+impl Asked {
+    fn text(&self, field: &str) -> Outcome<String> {
+        text(&self.0, field)
     }
-    let spine = spine(&arguments.folder.join("spine.parquet"), arguments.spine_rows)?;
-    let session = runtime.session();
-    let table = MemTable::try_new(spine[0].schema(), vec![spine])?;
-    let spine = session.read_table(Arc::new(table))?.into_unoptimized_plan();
-    let spec = Spec { spine_time: "event_timestamp".to_owned(), views, as_of: None };
-    let frame = session.execute_logical_plan(plan(spine, spec)?).await?;
-    let frame = if arguments.explain { frame.explain(false, true)? } else { frame };
-    // On the plan threads, as the server runs it.
-    Ok(runtime.run(async move { Ok(frame.collect().await?) }).await?)
+
+    fn views(&self) -> Outcome<&Vec<Value>> {
+        Ok(self.0["views"].as_array().ok_or("the spec has no list `views`")?)
+    }
+
+    /// Opens the tables.
+    async fn spec(&self) -> Outcome<Spec> {
+        let mut views = Vec::new();
+        for view in self.views()? {
+            views.push(open(view, self.0["full_names"].as_bool().unwrap_or(false)).await?);
+        }
+        Ok(Spec { spine_time: self.text("spine_time")?, views, as_of: None })
+    }
 }
 
-async fn view(folder: &Path, name: &str) -> Result<View, Box<dyn Error>> {
-    let table = Table::open(name, &Location::Delta(folder.join(format!("{name}_stats")))).await?;
-    let snapshot = table.snapshot(None).await?;
-    let keys: &[&str] = match name {
-        "customer" => &["customer_id"],
-        "merchant" => &["merchant_id"],
-        _ => &["customer_id", "merchant_id"],
+fn text(value: &Value, field: &str) -> Outcome<String> {
+    Ok(value[field].as_str().ok_or_else(|| format!("the spec has no text `{field}`: {value}"))?.to_owned())
+}
+
+async fn open(view: &Value, full_names: bool) -> Outcome<View> {
+    let (alias, event_time) = (text(view, "name")?, text(view, "event_time")?);
+    let created_time = view["created_time"].as_str().map(str::to_owned);
+    let keys: Map<String, Value> = view["keys"].as_object().cloned().unwrap_or_default();
+    let key = |(ours, theirs): (&String, &Value)| {
+        let table_column = theirs.as_str().unwrap_or(ours).to_owned();
+        Key { spine_column: ours.clone(), table_column }
     };
-    let feature = |field: &arrow::datatypes::FieldRef| Feature {
+    let keys: Vec<Key> = keys.iter().map(key).collect();
+    let table = Table::open(&alias, &Location::delta(&text(view, "table")?)?).await?;
+    let snapshot = table.snapshot(None).await?;
+    let named: Option<BTreeSet<&str>> =
+        view["features"].as_array().map(|names| names.iter().filter_map(Value::as_str).collect());
+    let chosen = |field: &&FieldRef| match &named {
+        Some(named) => named.contains(field.name().as_str()),
+        None => {
+            let special = [Some(&event_time), created_time.as_ref()].into_iter().flatten();
+            !special.chain(keys.iter().map(|key| &key.table_column)).any(|column| column == field.name())
+        }
+    };
+    let feature = |field: &FieldRef| Feature {
         column: field.name().clone(),
-        output: field.name().clone(),
+        output: if full_names { format!("{alias}__{}", field.name()) } else { field.name().clone() },
         data_type: field.data_type().clone(),
     };
-    let times = ["event_timestamp", "created_timestamp"];
-    let payload = snapshot.schema.fields().iter();
-    let payload =
-        payload.filter(|field| !keys.contains(&field.name().as_str()) && !times.contains(&field.name().as_str()));
     Ok(View {
-        alias: name.to_owned(),
-        features: payload.map(feature).collect(),
-        keys: keys.iter().map(|key| Key { spine_column: (*key).to_owned(), table_column: (*key).to_owned() }).collect(),
-        event_time: times[0].to_owned(),
-        created_time: Some(times[1].to_owned()),
+        features: snapshot.schema.fields().iter().filter(chosen).map(feature).collect(),
+        alias,
+        keys,
+        event_time,
+        created_time,
         availability: Availability::Event,
         upper: UpperBound::Inclusive,
-        ttl: None,
+        ttl: view["ttl_us"].as_i64(),
         event_time_output: None,
         status_output: None,
         snapshot,
     })
 }
 
-fn spine(path: &Path, rows: usize) -> Result<Vec<RecordBatch>, Box<dyn Error>> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path)?)?.with_limit(rows).build()?;
-    Ok(reader.collect::<Result<_, _>>()?)
+async fn training_set(
+    runtime: &Arc<Runtime>,
+    spine: &str,
+    spec: &Spec,
+) -> Outcome<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(spine)?)?.with_batch_size(BATCH_ROWS).build()?;
+    let spine: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+    let schema = spine.first().ok_or("the spine is empty")?.schema();
+    let session = runtime.session();
+    let table = MemTable::try_new(schema, vec![spine])?;
+    let spine = session.read_table(Arc::new(table))?.into_unoptimized_plan();
+    let frame = session.execute_logical_plan(plan(spine, spec.clone())?).await?;
+    let context = frame.task_ctx();
+    let executed = frame.create_physical_plan().await?;
+    let running = executed.clone();
+    // On the plan threads, as the server runs it.
+    let batches = runtime.run(async move { Ok(collect(running, context.into()).await?) }).await?;
+    Ok((batches, executed))
 }
 
-fn report(batches: &[RecordBatch], seconds: f64, explain: bool) {
-    if explain && let Ok(text) = arrow::util::pretty::pretty_format_batches(batches) {
-        println!("{text}");
+/// Adds the join's own times in seconds, of all views and of each; null where it does not tell them.
+fn add_parts(figures: &mut Value, executed: &dyn ExecutionPlan, spec: &Spec) {
+    let times = metrics(executed);
+    let seconds = |name: &str| times.get(name).map(|nanoseconds| *nanoseconds as f64 / 1e9);
+    for part in PARTS {
+        let told: Vec<f64> = spec.views.iter().filter_map(|view| seconds(&format!("{}.{part}", view.alias))).collect();
+        figures[part] = if told.is_empty() { seconds(part).into() } else { told.iter().sum::<f64>().into() };
+        for view in &spec.views {
+            figures["views"][&view.alias][part] = seconds(&format!("{}.{part}", view.alias)).into();
+        }
     }
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    let nulls: usize = batches.iter().flat_map(|batch| batch.columns()).map(|column| column.null_count()).sum();
-    println!("tidegate {seconds:.2} s, {rows} rows, {nulls} nulls, peak {} MB", peak_megabytes());
 }
 
-/// The process's largest resident size, from Linux's accounting; 0 elsewhere.
-fn peak_megabytes() -> u64 {
+/// Every metric of the plan by its name, added up over partitions; of a plan within a plan too.
+fn metrics(executed: &dyn ExecutionPlan) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for metric in executed.metrics().iter().flat_map(|set| set.iter()) {
+        *found.entry(metric.value().name().to_owned()).or_default() += metric.value().as_usize();
+    }
+    for child in executed.children() {
+        for (name, value) in metrics(child.as_ref()) {
+            *found.entry(name).or_default() += value;
+        }
+    }
+    found
+}
+
+fn write(out: &Path, batches: &[RecordBatch]) -> Outcome<()> {
+    let schema = batches.first().ok_or("the result is empty")?.schema();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build();
+    let mut writer = ArrowWriter::try_new(File::create(out)?, schema, Some(properties))?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+/// The columns that phase 1 needs of each table, of all the views over it together.
+fn wanted(asked: &Asked, spec: &Spec) -> Outcome<Vec<(PathBuf, BTreeSet<String>)>> {
+    let mut tables: BTreeMap<String, (usize, BTreeSet<String>)> = BTreeMap::new();
+    for (at, (given, view)) in asked.views()?.iter().zip(&spec.views).enumerate() {
+        let (_, columns) = tables.entry(text(given, "table")?).or_insert_with(|| (at, BTreeSet::new()));
+        columns.extend(view.keys.iter().map(|key| key.table_column.clone()));
+        columns.extend([view.event_time.clone()].into_iter().chain(view.created_time.clone()));
+    }
+    let mut files = Vec::new();
+    for (folder, (at, columns)) in tables {
+        let paths = spec.views[at].snapshot.files.iter().map(|file| Path::new(&folder).join(file.path.as_ref()));
+        files.extend(paths.map(|path| (path, columns.clone())));
+    }
+    Ok(files)
+}
+
+/// Decodes the keys and times of all files, row group by row group, on as many threads.
+fn floor(spec: &Spec, asked: &Asked, threads: usize) -> Outcome<Value> {
+    let files = wanted(asked, spec)?;
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let mut groups = Vec::new();
+    for (path, columns) in &files {
+        let metadata = ArrowReaderMetadata::load(&File::open(path)?, Default::default())?;
+        groups.extend((0..metadata.metadata().num_row_groups()).map(|group| (path, columns, metadata.clone(), group)));
+    }
+    let (next, rows) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || -> Outcome<()> {
+        while let Some((path, columns, metadata, group)) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(path)?, metadata.clone());
+            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
+            let reader = builder.with_projection(mask).with_row_groups(vec![*group]).with_batch_size(BATCH_ROWS);
+            for batch in reader.build()? {
+                rows.fetch_add(batch?.num_rows(), Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a thread panicked")?)
+    })?;
+    Ok(json!({
+        "floor_seconds": start.elapsed().as_secs_f64(),
+        "floor_cpu_seconds": cpu_seconds() - cpu,
+        "floor_rows": rows.into_inner(),
+        "floor_files": files.len(),
+    }))
+}
+
+/// The process's CPU time so far, in seconds; Linux tells it in hundredths. 0 elsewhere.
+fn cpu_seconds() -> f64 {
+    let line = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = line.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}
+
+/// The process's largest resident size so far, from Linux's accounting; 0 elsewhere.
+fn peak_megabytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
