@@ -15,6 +15,7 @@ mod hybrid;
 mod tests;
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
@@ -398,7 +399,7 @@ impl<R: ChunkReader> Chunk<R> {
     fn next_page(&mut self, rows: &Rows<'_>) -> Result<Option<Page>> {
         let Some(last) = rows.last() else { return Ok(None) };
         while self.next_row <= last {
-            let Some(next) = self.pages.peek_next_page()? else { break };
+            let Some(next) = contained(|| self.pages.peek_next_page())? else { break };
             if next.is_dict {
                 self.read_dictionary()?;
                 continue;
@@ -408,18 +409,20 @@ impl<R: ChunkReader> Chunk<R> {
             self.next_row = here.end;
             let Some(wanted) = rows.within(&here) else {
                 self.pages_skipped += 1;
-                self.pages.skip_next_page()?;
+                contained(|| self.pages.skip_next_page())?;
                 continue;
             };
             self.pages_read += 1;
-            let raw = self.pages.get_next_page()?.ok_or_else(|| corrupt("a page that is not there"))?;
+            let raw = contained(|| self.pages.get_next_page())?.ok_or_else(|| corrupt("a page that is not there"))?;
             return self.page(raw, &here, &wanted).map(Some);
         }
         Ok(None)
     }
 
     fn read_dictionary(&mut self) -> Result<()> {
-        if let Some(RawPage::DictionaryPage { buf, num_values, encoding, .. }) = self.pages.get_next_page()? {
+        if let Some(RawPage::DictionaryPage { buf, num_values, encoding, .. }) =
+            contained(|| self.pages.get_next_page())?
+        {
             if !matches!(encoding, Encoding::PLAIN | Encoding::PLAIN_DICTIONARY) {
                 return Err(unknown(encoding));
             }
@@ -586,6 +589,11 @@ impl Page {
         }
         out.nulls.append_slice(valid);
     }
+}
+
+/// Reads a page header or a page. Parquet's reader panics on some headers whose parts contradict each other.
+fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(corrupt("a header that contradicts itself")))
 }
 
 /// Which rows have a value; `None` where all do.

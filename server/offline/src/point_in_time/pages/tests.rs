@@ -9,6 +9,7 @@ use arrow::array::{
     UInt32Array,
 };
 use arrow::compute::{concat, take};
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -72,7 +73,7 @@ fn write(rng: &mut StdRng, array: &ArrayRef) -> Bytes {
         );
     let delta = integers && rng.random_bool(0.5);
     let encoding = if delta { Encoding::DELTA_BINARY_PACKED } else { Encoding::PLAIN };
-    if delta || array.data_type() != &arrow::datatypes::DataType::Boolean && rng.random_bool(0.7) {
+    if delta || array.data_type() != &DataType::Boolean && rng.random_bool(0.7) {
         properties = properties.set_column_encoding(ColumnPath::from("x"), encoding);
     }
     let batch = RecordBatch::try_from_iter_with_nullable([(
@@ -122,7 +123,10 @@ fn pages_give_what_the_arrow_reader_gives() {
         let wanted = chosen(rng, rows);
         let expected = take(&whole, &UInt32Array::from(wanted.clone()), None).expect("take");
         let again = format!("repeat with TIDEGATE_CASES=1 TIDEGATE_SEED={seed}");
-        let got = read(&bytes, &array, &Rows::Some(&wanted)).unwrap_or_else(|| panic!("not readable; {again}"));
+        let Some(got) = read(&bytes, &array, &Rows::Some(&wanted)) else {
+            // The one encoding of these that is not read here, and the one type that has it.
+            return assert_eq!(array.data_type(), &DataType::Utf8, "{again}");
+        };
         assert_eq!(&got.expect(&again), &expected, "{again}");
         let (first, end) = (rng.random_range(0..rows), rng.random_range(0..=rows));
         let range = first.min(end)..end.max(first);
@@ -158,7 +162,7 @@ fn a_page_without_a_wanted_row_is_passed_over() {
     let bytes = Bytes::from(bytes);
     let file = SerializedFileReader::new(bytes.clone()).expect("file");
     let mut chunk = Chunk::open(Arc::new(bytes), file.metadata().row_group(0), 0).expect("chunk");
-    let mut dense = Dense::new(&arrow::datatypes::DataType::Int64, 2);
+    let mut dense = Dense::new(&DataType::Int64, 2);
     dense.read(&mut chunk, &Rows::Some(&[150, 707])).expect("read");
     assert_eq!(chunk.pages(), (2, 6), "what lies after the last wanted row is not even looked at");
 }
