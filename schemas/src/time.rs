@@ -43,6 +43,16 @@ pub enum UpperBound {
     Exclusive,
 }
 
+/// What a read gives for a feature that is null in the winner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Nulls {
+    /// The null.
+    #[default]
+    Keep,
+    /// The value of the latest visible observation in which the feature is not null.
+    Skip,
+}
+
 /// The knowledge time of an observation, or `None` when it was never known (no created or commit time where one is needed).
 ///
 /// ```
@@ -77,6 +87,16 @@ pub fn visible(event: Micros, known: Option<Micros>, at: Micros, as_of: Option<M
     };
     let horizon = as_of.map_or(at, |cut| cut.min(at));
     in_bounds && known.is_some_and(|known| known <= horizon)
+}
+
+/// Whether an observation that holds until `valid_to` still holds for a reader at `at`. One without an end holds for ever.
+///
+/// It narrows [`visible`], which takes the start of validity as the event time; an interval that ends at or before its start
+/// holds never.
+#[inline]
+#[must_use]
+pub fn valid(valid_to: Option<Micros>, at: Micros) -> bool {
+    valid_to.is_none_or(|end| at < end)
 }
 
 /// The order by which one observation supersedes another: event time, then created time (a missing one lowest), then address.
@@ -160,6 +180,20 @@ mod tests {
         assert!(see(Some(100), None) && !see(Some(101), None) && !see(None, None));
         assert!(see(Some(50), Some(50)) && !see(Some(51), Some(50)));
         assert!(!see(Some(101), Some(1_000)), "a cut after the row's own time changes nothing");
+    }
+
+    #[test]
+    fn validity_includes_its_start_and_not_its_end() {
+        let see = |from, to, at, upper| visible(from, Some(from), at, None, upper) && valid(to, at);
+        let check = |at, upper, expect| assert_eq!(see(10, Some(20), at, upper), expect, "{at} {upper:?}");
+        check(9, UpperBound::Inclusive, false);
+        check(10, UpperBound::Inclusive, true);
+        check(10, UpperBound::Exclusive, false);
+        check(19, UpperBound::Inclusive, true);
+        check(20, UpperBound::Inclusive, false);
+        assert!(see(10, None, Micros::MAX, UpperBound::Inclusive), "no end: still valid");
+        let never = |to| (0..40).all(|at| !see(10, Some(to), at, UpperBound::Inclusive));
+        assert!(never(10) && never(9), "an interval that ends where it starts, or before, holds nothing");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Instant;
 use arrow::array::{Array, RecordBatch};
 use datafusion::datasource::MemTable;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use tidegate_offline::point_in_time::{Feature, Key, Spec, View, plan};
+use tidegate_offline::point_in_time::{Feature, Key, Nulls, Spec, View, plan};
 use tidegate_offline::runtime::{Runtime, Settings};
 use tidegate_offline::table::{Location, Table};
 use tidegate_schemas::time::{Availability, UpperBound};
@@ -110,10 +110,12 @@ async fn view(folder: &Path, name: &str) -> Result<View, Box<dyn Error>> {
         features: payload.map(feature).collect(),
         keys: keys.iter().map(|key| Key { spine_column: (*key).to_owned(), table_column: (*key).to_owned() }).collect(),
         event_time: times[0].to_owned(),
+        valid_to: None,
         created_time: Some(times[1].to_owned()),
         availability: Availability::Event,
         upper: UpperBound::Inclusive,
         ttl: None,
+        nulls: Nulls::Keep,
         event_time_output: None,
         status_output: None,
         snapshot,

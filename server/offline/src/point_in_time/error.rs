@@ -60,6 +60,14 @@ pub enum Error {
         /// Its type.
         table_type: DataType,
     },
+    /// A rule that the operator does not apply yet.
+    #[error("view `{view}`: training sets don't apply {rule} yet; take it out of the definition")]
+    NotYet {
+        /// The view.
+        view: String,
+        /// `` `nulls: skip` `` or `` `valid_to` ``.
+        rule: &'static str,
+    },
     /// A time column that is no time.
     #[error("{place} column `{column}` is {data_type}, which is not a time; cast it to a timestamp")]
     TimeType {
@@ -143,6 +151,7 @@ impl Error {
             | Self::SpineValue { .. }
             | Self::SpineTooLong => ErrorKind::Invalid,
             Self::TableColumn { .. } | Self::FeatureType { .. } => ErrorKind::Precondition,
+            Self::NotYet { .. } => ErrorKind::Unsupported,
             Self::FileGone { .. } => ErrorKind::Conflict,
             Self::File { .. } => ErrorKind::Corrupt,
             Self::Plan(_) => ErrorKind::Internal,

@@ -28,6 +28,7 @@ use tidegate_schemas::time::{Availability, Micros, UpperBound};
 pub use error::{Error, Result};
 pub use exec::PointInTimeExec;
 pub use plan::{Planner, PointInTime, plan, query_planner};
+pub use tidegate_schemas::time::Nulls;
 
 use crate::table::snapshot::Snapshot;
 
@@ -62,8 +63,10 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// Keys compared column by column; none for a global view, which joins on time alone.
     pub keys: Vec<Key>,
-    /// The table's event time column.
+    /// The table's event time column; where rows have a validity, the column of its start.
     pub event_time: String,
+    /// The table's column of the end of validity, where rows have one; null in rows that still hold.
+    pub valid_to: Option<String>,
     /// The table's created time column, where it has one. It breaks ties of event time under every availability.
     pub created_time: Option<String>,
     /// When observations count as known.
@@ -72,6 +75,8 @@ pub struct View {
     pub upper: UpperBound,
     /// How old a winner may be; none for any age.
     pub ttl: Option<Micros>,
+    /// Whether a feature that is null in the winner gets the latest visible value that is not, which has a ttl of its own.
+    pub nulls: Nulls,
     /// The features to fetch, in output order.
     pub features: Vec<Feature>,
     /// Name of an output column with the winner's event time (timestamp, µs, UTC), also where it has expired.

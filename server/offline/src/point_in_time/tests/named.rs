@@ -24,7 +24,7 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::{Availability, UpperBound};
 
 use super::world::{parquet_bytes, run, session};
-use crate::point_in_time::{Error, Feature, Key, Spec, View, plan, query_planner};
+use crate::point_in_time::{Error, Feature, Key, Nulls, Spec, View, plan, query_planner};
 use crate::table::snapshot::{DataFile, Snapshot};
 
 fn ints(values: &[i64]) -> ArrayRef {
@@ -86,6 +86,8 @@ fn view(snapshot: &Snapshot, keys: &[&str]) -> View {
         created_time: None,
         availability: Availability::Event,
         upper: UpperBound::Inclusive,
+        nulls: Nulls::Keep,
+        valid_to: None,
         ttl: None,
         features: vec![feature("value", data_type)],
         event_time_output: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
     TimestampNanosecondArray, new_null_array,
 };
 use arrow::compute::{cast, filter_record_batch};
@@ -25,7 +25,7 @@ use rand::{Rng, RngExt};
 use tidegate_schemas::time::{Availability, UpperBound};
 
 use crate::point_in_time::reference::Rows;
-use crate::point_in_time::{Feature, Key, Spec, View, plan, query_planner};
+use crate::point_in_time::{Feature, Key, Nulls, Spec, View, plan, query_planner};
 use crate::table::snapshot::{DataFile, Snapshot};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ pub(super) struct Seen {
     pub(super) keys: Vec<Option<Cell>>,
     pub(super) event: Option<i64>,
     pub(super) created: Option<i64>,
+    /// The end of validity.
+    pub(super) until: Option<i64>,
     /// Unique in the table.
     pub(super) id: i64,
     pub(super) deleted: bool,
@@ -51,7 +53,7 @@ pub(super) struct File {
     pub(super) order: u32,
     pub(super) committed: Option<i64>,
     pub(super) rows: Vec<Seen>,
-    /// Whether the file is older than the columns `text` and `list`.
+    /// Whether the file is older than the columns `text`, `list` and `until`.
     pub(super) old: bool,
     pub(super) partition: String,
     pub(super) group_rows: usize,
@@ -78,6 +80,9 @@ pub(super) struct Use {
     pub(super) keys: usize,
     pub(super) availability: Availability,
     pub(super) upper: UpperBound,
+    pub(super) nulls: Nulls,
+    /// Whether rows hold until `until`.
+    pub(super) ends: bool,
     pub(super) ttl: Option<i64>,
     pub(super) outputs: (bool, bool),
 }
@@ -166,6 +171,7 @@ fn table(rng: &mut StdRng, numeric: &[bool], keys: Keys) -> Table {
                 keys: key_cells(rng, numeric, keys, nulls),
                 event: maybe(rng, nulls, event),
                 created: maybe(rng, nulls, created.div_euclid(1_000) * 1_000),
+                until: end(rng, event, event_unit),
                 id,
                 deleted: rng.random_bool(deletes),
             }
@@ -181,7 +187,14 @@ fn table(rng: &mut StdRng, numeric: &[bool], keys: Keys) -> Table {
     Table { files, has_created: rng.random_bool(0.7), event_unit, numeric: numeric.to_vec() }
 }
 
-fn used(rng: &mut StdRng, tables: usize, keys: usize) -> Use {
+/// The end of validity of a row that holds from `start`: none, or before, at or after it.
+fn end(rng: &mut StdRng, start: i64, unit: TimeUnit) -> Option<i64> {
+    let lengths = [-SECOND, 0, 1, 1_000, SECOND / 2, SECOND, 2 * SECOND, 3 * SECOND, 7 * SECOND];
+    let end = start + lengths[rng.random_range(0..lengths.len())];
+    maybe(rng, 0.3, end.div_euclid(unit_nanos(unit)) * unit_nanos(unit))
+}
+
+fn used(rng: &mut StdRng, (tables, keys): (usize, usize), extended: bool) -> Use {
     let availability = match rng.random_range(0..4) {
         0 => Availability::Event,
         1 => Availability::Created,
@@ -195,6 +208,8 @@ fn used(rng: &mut StdRng, tables: usize, keys: usize) -> Use {
         upper: if rng.random_bool(0.3) { UpperBound::Exclusive } else { UpperBound::Inclusive },
         ttl: rng.random_bool(0.5).then(|| [1, 1_000_000, 2_000_000, 500_000, 7_000_000][rng.random_range(0..5)]),
         outputs: (rng.random_bool(0.4), rng.random_bool(0.4)),
+        nulls: if extended && rng.random_bool(0.6) { Nulls::Skip } else { Nulls::Keep },
+        ends: extended && rng.random_bool(0.6),
     }
 }
 
@@ -217,8 +232,9 @@ impl World {
         }
         let key_types = numeric.iter().map(|numeric| spine_type(rng, *numeric, keys)).collect();
         let sizes = [1, 2, 7, 49, 50, 51, 100];
+        let extended = rng.random_bool(0.5);
         Self {
-            uses: (0..rng.random_range(1..5)).map(|_| used(rng, tables.len(), numeric.len())).collect(),
+            uses: (0..rng.random_range(1..5)).map(|_| used(rng, (tables.len(), numeric.len()), extended)).collect(),
             tables,
             spine,
             spine_unit,
@@ -290,6 +306,8 @@ impl World {
             availability: used.availability,
             upper: used.upper,
             ttl: used.ttl,
+            nulls: used.nulls,
+            valid_to: used.ends.then(|| "until".to_owned()),
             features: table_features().into_iter().map(|(column, data_type)| feature(column, data_type)).collect(),
             event_time_output: used.outputs.0.then(|| format!("v{at}__event_time")),
             status_output: used.outputs.1.then(|| format!("v{at}__status")),
@@ -341,6 +359,7 @@ fn table_features() -> Vec<(&'static str, DataType)> {
     vec![
         ("id", DataType::Int64),
         ("small", DataType::Int64),
+        ("rare", DataType::Float64),
         ("text", DataType::Utf8),
         ("list", DataType::List(Arc::new(Field::new("element", DataType::Int64, true)))),
         (
@@ -410,17 +429,20 @@ impl Table {
         columns.push(("id".to_owned(), Arc::new(rows().map(|row| Some(row.id)).collect::<Int64Array>())));
         let small: Int32Array = rows().map(|row| (row.id % 4 > 0).then_some(row.id as i32 * 10)).collect();
         columns.push(("small".to_owned(), Arc::new(small)));
+        let rare: Float64Array = rows().map(|row| (row.id % 6 == 0).then_some(row.id as f64 / 2.0)).collect();
+        columns.push(("rare".to_owned(), Arc::new(rare)));
         if !file.old {
             let text: StringArray = rows().map(|row| (row.id % 5 > 0).then(|| format!("text {}", row.id))).collect();
             columns.push(("text".to_owned(), Arc::new(text)));
             let list = |row: &Seen| (row.id % 3 > 0).then(|| vec![Some(row.id), None, Some(7)]);
             let list = ListArray::from_iter_primitive::<Int64Type, _, _>(rows().map(list));
-            columns.push(("list".to_owned(), cast(&list, &table_features()[3].1).expect("list")));
+            columns.push(("list".to_owned(), cast(&list, &table_features()[4].1).expect("list")));
+            columns.push(("until".to_owned(), time_array(rows().map(|row| row.until), utc(self.event_unit))));
         }
         let a: ArrayRef = Arc::new(rows().map(|row| Some(row.id)).collect::<Int64Array>());
         let b: ArrayRef =
             Arc::new(rows().map(|row| (row.id % 2 > 0).then(|| format!("{}", row.id))).collect::<StringArray>());
-        let DataType::Struct(fields) = table_features().remove(4).1 else { unreachable!("a struct") };
+        let DataType::Struct(fields) = table_features().remove(5).1 else { unreachable!("a struct") };
         columns.push(("pair".to_owned(), Arc::new(StructArray::new(fields, vec![a, b], None))));
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).expect("table")
     }
