@@ -129,6 +129,60 @@ pub fn supersedes(p: &Rank, q: &Rank) -> bool {
     p > q
 }
 
+/// Why a reader may not use an observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hidden {
+    /// It happened after the reader's time, or at it with an exclusive bound.
+    Later,
+    /// It has no created or commit time where one is needed.
+    NeverKnown,
+    /// It became known after the reader's time.
+    NotYetKnown,
+    /// It became known after the cut.
+    Cut,
+    /// Its validity had ended.
+    Over,
+}
+
+/// The first reason for which [`visible`] or [`valid`] refuses an observation, or `None` when neither does.
+#[must_use]
+pub fn hidden(
+    (event, known, valid_to): (Micros, Option<Micros>, Option<Micros>),
+    at: Micros,
+    as_of: Option<Micros>,
+    upper: UpperBound,
+) -> Option<Hidden> {
+    match known {
+        _ if !visible(event, Some(Micros::MIN), at, None, upper) => Some(Hidden::Later),
+        None => Some(Hidden::NeverKnown),
+        known if !visible(event, known, at, None, upper) => Some(Hidden::NotYetKnown),
+        known if !visible(event, known, at, as_of, upper) => Some(Hidden::Cut),
+        _ if !valid(valid_to, at) => Some(Hidden::Over),
+        _ => None,
+    }
+}
+
+/// The part of two ranks that decides between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Decided {
+    /// The event times.
+    ByEvent,
+    /// The created times, of equal event times.
+    ByCreated,
+    /// The addresses: both times are equal.
+    ByAddress,
+}
+
+/// What decides which of two observations supersedes the other.
+#[must_use]
+pub fn decided(p: &Rank, q: &Rank) -> Decided {
+    match (p.event == q.event, p.created == q.created) {
+        (false, _) => Decided::ByEvent,
+        (true, false) => Decided::ByCreated,
+        (true, true) => Decided::ByAddress,
+    }
+}
+
 /// Whether a winner with this event time is too old for a reader at `at`. Both bounds of the window are inclusive.
 #[inline]
 #[must_use]
@@ -197,6 +251,32 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_hidden_has_a_reason() {
+        let times = [-1, 0, 5, 9, 10, 11];
+        let maybe = || times.iter().map(|time| Some(*time)).chain([None]);
+        for (event, known, end, cut) in times.iter().flat_map(|event| {
+            maybe()
+                .flat_map(move |known| maybe().flat_map(move |end| maybe().map(move |cut| (*event, known, end, cut))))
+        }) {
+            for upper in [UpperBound::Inclusive, UpperBound::Exclusive] {
+                let seen = visible(event, known, 10, cut, upper) && valid(end, 10);
+                assert_eq!(
+                    hidden((event, known, end), 10, cut, upper).is_none(),
+                    seen,
+                    "{event} {known:?} {end:?} {cut:?}"
+                );
+            }
+        }
+        let why = |event, known, end, cut| hidden((event, known, end), 10, cut, UpperBound::Inclusive);
+        assert_eq!(why(11, None, Some(3), Some(0)), Some(Hidden::Later));
+        assert_eq!(why(9, None, Some(3), Some(0)), Some(Hidden::NeverKnown));
+        assert_eq!(why(9, Some(11), Some(3), Some(0)), Some(Hidden::NotYetKnown));
+        assert_eq!(why(9, Some(9), Some(3), Some(8)), Some(Hidden::Cut));
+        assert_eq!(why(9, Some(9), Some(10), Some(9)), Some(Hidden::Over));
+        assert_eq!(why(9, Some(9), Some(11), Some(9)), None);
+    }
+
+    #[test]
     fn event_then_created_then_address_decide() {
         let rank = |event, created, version, row| Rank { event, created, address: Address { version, file: 0, row } };
         let ascending = [
@@ -211,6 +291,9 @@ mod tests {
             assert!(supersedes(&pair[1], &pair[0]) && !supersedes(&pair[0], &pair[1]), "{pair:?}");
         }
         assert!(!supersedes(&ascending[0], &ascending[0]));
+        let by: Vec<Decided> = ascending.windows(2).map(|pair| decided(&pair[1], &pair[0])).collect();
+        let (event, created, address) = (Decided::ByEvent, Decided::ByCreated, Decided::ByAddress);
+        assert_eq!(by, [event, address, created, created, address]);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! physical operator; [`exec`] collects the spine and drives the rest; [`spine`] turns its keys into groups and its
 //! times into slots; [`scan`] (phase 1) streams keys and times of every observation once, in any order on any thread,
 //! and keeps one best observation per slot; [`gather`] (phase 2) decodes the payload of winners only. [`files`] drives
-//! the parquet reader for both phases. [`metrics`] counts, [`mod@reference`] is the same join written naively.
+//! the parquet reader for both phases. [`metrics`] counts, [`mod@reference`] is the same join written naively. [`explain`] tells for one
+//! spine row which observation won and why the others lost, apart from all of these.
 //!
 //! Nothing here sorts or holds the big side, asks the wall clock, or decides by itself which observation is visible:
 //! the rule is `tidegate_schemas::time`, which [`mod@reference`] calls and the fast path restates over slots.
@@ -12,6 +13,7 @@
 mod columns;
 mod error;
 mod exec;
+pub mod explain;
 mod files;
 mod gather;
 mod metrics;

@@ -32,6 +32,7 @@ use super::{Error, Nulls, PointInTimeExec, Result, Spec, View};
 /// A column that the spine or a table lacks, key types that don't compare without loss, a time column that is no time, a
 /// feature whose column has another type, or output columns with the same name.
 pub fn plan(spine: LogicalPlan, spec: Spec) -> Result<LogicalPlan> {
+    spec.views.iter().try_for_each(refuse_not_yet)?;
     check(spine.schema().as_arrow(), &spec)?;
     let node = PointInTime::new(spine, Arc::new(spec))?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
@@ -59,13 +60,15 @@ pub(super) fn output_schema(spine: &Schema, spec: &Spec) -> SchemaRef {
 
 /// Checks that `spec` fits a spine of this schema.
 pub(super) fn check(spine: &Schema, spec: &Spec) -> Result<()> {
+    check_columns(spine, spec)?;
+    check_names(spine, spec)
+}
+
+/// The part of [`check`] that is about what is read.
+pub(super) fn check_columns(spine: &Schema, spec: &Spec) -> Result<()> {
     let time = spine_field(spine, "time", &spec.spine_time, None)?;
     check_time("the spine's time", time)?;
-    for view in &spec.views {
-        refuse_not_yet(view)?;
-        check_view(spine, view)?;
-    }
-    check_names(spine, spec)
+    spec.views.iter().try_for_each(|view| check_view(spine, view))
 }
 
 /// REMOVE once [`super::scan`] and [`super::gather`] apply [`View::nulls`] and [`View::valid_to`]; with it `Error::NotYet`, and

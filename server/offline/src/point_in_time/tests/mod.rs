@@ -2,6 +2,6 @@
 //! name; and what a user sees of errors, plans and metrics.
 
 mod named;
-mod oracle;
-mod random;
-mod world;
+pub(super) mod oracle;
+pub(super) mod random;
+pub(super) mod world;

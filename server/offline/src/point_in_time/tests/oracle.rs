@@ -8,22 +8,22 @@ use crate::point_in_time::Nulls;
 
 /// What a spine row gets of a view: the winner's row id, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::point_in_time) enum Answer {
     Found(i64),
     Expired,
     Nothing,
 }
 
-pub(super) fn answers(world: &World, used: &Use) -> Vec<Answer> {
+pub(in crate::point_in_time) fn answers(world: &World, used: &Use) -> Vec<Answer> {
     let table = &world.tables[used.table];
     world.spine.iter().map(|row| answer(table, used, row, world.as_of, |_, _| true)).collect()
 }
 
 /// The columns that [`values`] knows.
-pub(super) const COLUMNS: [&str; 5] = ["id", "small", "rare", "text", "part"];
+pub(in crate::point_in_time) const COLUMNS: [&str; 5] = ["id", "small", "rare", "text", "part"];
 
 /// What spine rows get of a column, as text; the empty answer where they get a null.
-pub(super) fn values(world: &World, used: &Use, column: &str) -> Vec<Option<String>> {
+pub(in crate::point_in_time) fn values(world: &World, used: &Use, column: &str) -> Vec<Option<String>> {
     let table = &world.tables[used.table];
     let counts = |file: &File, seen: &Seen| used.nulls == Nulls::Keep || value(column, file, seen).is_some();
     let value = |answer| match answer {

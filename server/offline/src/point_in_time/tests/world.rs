@@ -19,9 +19,9 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, RngExt};
 use tidegate_schemas::time::{Availability, UpperBound};
 
 use crate::point_in_time::reference::Rows;
@@ -29,78 +29,78 @@ use crate::point_in_time::{Feature, Key, Nulls, Spec, View, plan, query_planner}
 use crate::table::snapshot::{DataFile, Snapshot};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Cell {
+pub(in crate::point_in_time) enum Cell {
     Number(i64),
     Text(String),
 }
 
 /// One row of a table.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) keys: Vec<Option<Cell>>,
-    pub(super) event: Option<i64>,
-    pub(super) created: Option<i64>,
+pub(in crate::point_in_time) struct Seen {
+    pub(in crate::point_in_time) keys: Vec<Option<Cell>>,
+    pub(in crate::point_in_time) event: Option<i64>,
+    pub(in crate::point_in_time) created: Option<i64>,
     /// The end of validity.
-    pub(super) until: Option<i64>,
+    pub(in crate::point_in_time) until: Option<i64>,
     /// Unique in the table.
-    pub(super) id: i64,
-    pub(super) deleted: bool,
+    pub(in crate::point_in_time) id: i64,
+    pub(in crate::point_in_time) deleted: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct File {
-    pub(super) version: i64,
-    pub(super) order: u32,
-    pub(super) committed: Option<i64>,
-    pub(super) rows: Vec<Seen>,
+pub(in crate::point_in_time) struct File {
+    pub(in crate::point_in_time) version: i64,
+    pub(in crate::point_in_time) order: u32,
+    pub(in crate::point_in_time) committed: Option<i64>,
+    pub(in crate::point_in_time) rows: Vec<Seen>,
     /// Whether the file is older than the columns `text`, `list` and `until`.
-    pub(super) old: bool,
-    pub(super) partition: String,
-    pub(super) group_rows: usize,
+    pub(in crate::point_in_time) old: bool,
+    pub(in crate::point_in_time) partition: String,
+    pub(in crate::point_in_time) group_rows: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Table {
-    pub(super) files: Vec<File>,
-    pub(super) has_created: bool,
-    pub(super) event_unit: TimeUnit,
-    pub(super) numeric: Vec<bool>,
+pub(in crate::point_in_time) struct Table {
+    pub(in crate::point_in_time) files: Vec<File>,
+    pub(in crate::point_in_time) has_created: bool,
+    pub(in crate::point_in_time) event_unit: TimeUnit,
+    pub(in crate::point_in_time) numeric: Vec<bool>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct SpineRow {
-    pub(super) keys: Vec<Option<Cell>>,
-    pub(super) time: Option<i64>,
+pub(in crate::point_in_time) struct SpineRow {
+    pub(in crate::point_in_time) keys: Vec<Option<Cell>>,
+    pub(in crate::point_in_time) time: Option<i64>,
 }
 
 /// A view over one of the tables.
 #[derive(Debug, Clone)]
-pub(super) struct Use {
-    pub(super) table: usize,
-    pub(super) keys: usize,
-    pub(super) availability: Availability,
-    pub(super) upper: UpperBound,
-    pub(super) nulls: Nulls,
+pub(in crate::point_in_time) struct Use {
+    pub(in crate::point_in_time) table: usize,
+    pub(in crate::point_in_time) keys: usize,
+    pub(in crate::point_in_time) availability: Availability,
+    pub(in crate::point_in_time) upper: UpperBound,
+    pub(in crate::point_in_time) nulls: Nulls,
     /// Whether rows hold until `until`.
-    pub(super) ends: bool,
-    pub(super) ttl: Option<i64>,
-    pub(super) outputs: (bool, bool),
+    pub(in crate::point_in_time) ends: bool,
+    pub(in crate::point_in_time) ttl: Option<i64>,
+    pub(in crate::point_in_time) outputs: (bool, bool),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct World {
-    pub(super) tables: Vec<Table>,
-    pub(super) spine: Vec<SpineRow>,
-    pub(super) spine_unit: TimeUnit,
-    pub(super) spine_naive: bool,
-    pub(super) numeric: Vec<bool>,
-    pub(super) key_types: Vec<DataType>,
-    pub(super) as_of: Option<i64>,
-    pub(super) uses: Vec<Use>,
-    pub(super) batch_rows: usize,
-    pub(super) workers: usize,
-    pub(super) spine_batch_rows: usize,
-    pub(super) spine_partitions: usize,
+pub(in crate::point_in_time) struct World {
+    pub(in crate::point_in_time) tables: Vec<Table>,
+    pub(in crate::point_in_time) spine: Vec<SpineRow>,
+    pub(in crate::point_in_time) spine_unit: TimeUnit,
+    pub(in crate::point_in_time) spine_naive: bool,
+    pub(in crate::point_in_time) numeric: Vec<bool>,
+    pub(in crate::point_in_time) key_types: Vec<DataType>,
+    pub(in crate::point_in_time) as_of: Option<i64>,
+    pub(in crate::point_in_time) uses: Vec<Use>,
+    pub(in crate::point_in_time) batch_rows: usize,
+    pub(in crate::point_in_time) workers: usize,
+    pub(in crate::point_in_time) spine_batch_rows: usize,
+    pub(in crate::point_in_time) spine_partitions: usize,
 }
 
 const SECOND: i64 = 1_000_000_000;
@@ -214,7 +214,7 @@ fn used(rng: &mut StdRng, (tables, keys): (usize, usize), extended: bool) -> Use
 }
 
 impl World {
-    pub(super) fn random(rng: &mut StdRng) -> Self {
+    pub(in crate::point_in_time) fn random(rng: &mut StdRng) -> Self {
         let numeric: Vec<bool> = (0..rng.random_range(0..4)).map(|_| rng.random_bool(0.5)).collect();
         let keys = Keys { distinct: rng.random_range(1..9), wide: rng.random_bool(0.3) };
         let in_spine = Keys { distinct: keys.distinct + 1, ..keys };
@@ -249,7 +249,7 @@ impl World {
         }
     }
 
-    pub(super) fn spine_batches(&self) -> (SchemaRef, Vec<Vec<RecordBatch>>) {
+    pub(in crate::point_in_time) fn spine_batches(&self) -> (SchemaRef, Vec<Vec<RecordBatch>>) {
         let batch = self.spine_batch();
         let mut partitions = vec![Vec::new(); self.spine_partitions];
         let each = batch.num_rows().div_ceil(self.spine_partitions).max(1);
@@ -264,7 +264,7 @@ impl World {
         (batch.schema(), partitions)
     }
 
-    pub(super) fn spine_batch(&self) -> RecordBatch {
+    pub(in crate::point_in_time) fn spine_batch(&self) -> RecordBatch {
         let mut columns: Vec<(String, ArrayRef)> = Vec::new();
         columns.push(("label".to_owned(), Arc::new(Int64Array::from_iter_values(0..self.spine.len() as i64))));
         for (at, numeric) in self.numeric.iter().enumerate() {
@@ -279,7 +279,7 @@ impl World {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).expect("spine")
     }
 
-    pub(super) async fn spec(&self) -> Spec {
+    pub(in crate::point_in_time) async fn spec(&self) -> Spec {
         let mut snapshots = Vec::new();
         for (at, table) in self.tables.iter().enumerate() {
             snapshots.push(Arc::new(table.write(&format!("t{at}")).await));
@@ -315,21 +315,21 @@ impl World {
     }
 
     /// The tables of the views, for the reference.
-    pub(super) fn reference_rows(&self) -> Vec<Vec<Rows>> {
+    pub(in crate::point_in_time) fn reference_rows(&self) -> Vec<Vec<Rows>> {
         self.uses.iter().map(|used| self.tables[used.table].reference_rows()).collect()
     }
 
-    pub(super) fn session(&self) -> SessionContext {
+    pub(in crate::point_in_time) fn session(&self) -> SessionContext {
         session(self.workers, self.batch_rows)
     }
 
-    pub(super) async fn run(&self, spec: &Spec) -> RecordBatch {
+    pub(in crate::point_in_time) async fn run(&self, spec: &Spec) -> RecordBatch {
         let (schema, partitions) = self.spine_batches();
         run(&self.session(), schema, partitions, spec.clone()).await.expect("join")
     }
 }
 
-pub(super) fn session(workers: usize, batch_rows: usize) -> SessionContext {
+pub(in crate::point_in_time) fn session(workers: usize, batch_rows: usize) -> SessionContext {
     let config = SessionConfig::new()
         .with_target_partitions(workers)
         .with_batch_size(batch_rows)
@@ -339,7 +339,7 @@ pub(super) fn session(workers: usize, batch_rows: usize) -> SessionContext {
 }
 
 /// Joins batches to `spec` through a whole session, and puts the output's batches together.
-pub(super) async fn run(
+pub(in crate::point_in_time) async fn run(
     session: &SessionContext,
     schema: SchemaRef,
     partitions: Vec<Vec<RecordBatch>>,
@@ -463,7 +463,7 @@ impl Table {
     }
 
     /// Writes the files into memory.
-    pub(super) async fn write(&self, name: &str) -> Snapshot {
+    pub(in crate::point_in_time) async fn write(&self, name: &str) -> Snapshot {
         let store = Arc::new(InMemory::new());
         let mut files = Vec::new();
         for (at, file) in self.files.iter().enumerate() {
@@ -520,7 +520,7 @@ impl File {
     }
 }
 
-pub(super) fn parquet_bytes(batch: &RecordBatch, group_rows: usize) -> Vec<u8> {
+pub(in crate::point_in_time) fn parquet_bytes(batch: &RecordBatch, group_rows: usize) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(group_rows))
         .set_data_page_row_count_limit(7)
@@ -531,9 +531,4 @@ pub(super) fn parquet_bytes(batch: &RecordBatch, group_rows: usize) -> Vec<u8> {
     writer.write(batch).expect("write");
     writer.close().expect("close");
     bytes
-}
-
-/// Not every random number generator trait method is used by every test.
-pub(super) fn seed_of(rng: &mut impl Rng) -> u64 {
-    rng.next_u64()
 }
