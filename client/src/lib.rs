@@ -20,6 +20,7 @@ mod batches;
 mod connect;
 mod error;
 mod exchange;
+pub mod explain;
 pub mod flight;
 pub mod materialize;
 pub mod online;
