@@ -2,7 +2,7 @@
 //!
 //! [`Client::connect`] opens one HTTP/2 connection that every call shares; a client clones cheaply. Definitions are in
 //! [`registry`], rows going in and training sets coming out in [`flight`], lookups in [`online`], the way between the tiers in
-//! [`materialize`], queries in [`sql`]. Rows travel as Arrow batches, results as [`Batches`]: a schema and a stream.
+//! [`materialize`], queries in [`sql`], how tables lie in [`table`]. Rows travel as Arrow batches, results as [`Batches`]: a schema and a stream.
 //!
 //! Every call fails with [`Error`], whose [`Error::kind`] says what to do about it. Nothing here retries, reads the clock, or
 //! keeps state beyond the connection.
@@ -20,11 +20,13 @@ mod batches;
 mod connect;
 mod error;
 mod exchange;
+pub mod explain;
 pub mod flight;
 pub mod materialize;
 pub mod online;
 pub mod registry;
 pub mod sql;
+pub mod table;
 
 pub use batches::{BatchStream, Batches};
 pub use connect::{Client, ClientOptions, DEFAULT_ADDRESS};

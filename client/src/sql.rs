@@ -62,7 +62,7 @@ impl Client {
     /// The query is none, or names what does not exist.
     pub async fn prepare(&self, query: &str) -> Result<Prepared> {
         let request = ActionCreatePreparedStatementRequest { query: query.to_owned(), transaction_id: None };
-        let body = self.action("CreatePreparedStatement", request.as_any()).await?;
+        let body = self.action("CreatePreparedStatement", request.as_any().encode_to_vec().into()).await?;
         let body = body.ok_or_else(|| Error::Protocol("no prepared statement came back".into()))?;
         let result: ActionCreatePreparedStatementResult = Any::decode(body)?
             .unpack()?
@@ -85,7 +85,7 @@ impl Client {
         let batches = self.fetch(info).await?;
         let close = ActionClosePreparedStatementRequest { prepared_statement_handle: handle };
         // A courtesy: a server that keeps nothing may not know the action.
-        let _ = self.action("ClosePreparedStatement", close.as_any()).await;
+        let _ = self.action("ClosePreparedStatement", close.as_any().encode_to_vec().into()).await;
         Ok(batches)
     }
 
@@ -104,8 +104,9 @@ impl Client {
         Ok(handle)
     }
 
-    async fn action(&self, name: &str, request: Any) -> Result<Option<Bytes>> {
-        let action = Action { r#type: name.to_owned(), body: request.encode_to_vec().into() };
+    /// Does an action; the body of its first result.
+    pub(crate) async fn action(&self, name: &str, body: Bytes) -> Result<Option<Bytes>> {
+        let action = Action { r#type: name.to_owned(), body };
         let reply = self.flight().do_action(self.request(action)?).await.map_err(|status| self.failed(&status))?;
         let mut results = reply.into_inner();
         let mut first = None;

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
+import os
+import subprocess
 import warnings
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -323,6 +327,74 @@ def test_as_of_cuts_what_became_known_later(client: tidegate.Client) -> None:
     for as_of in (T0 + 2 * DAY, "2024-01-03", date(2024, 1, 3), "2024-01-03T00:00:00Z", 1_704_240_000_000_000):
         table = client.get_historical_features(SPINE, ["user_stats:total"], as_of=as_of).to_arrow()
         assert table["total"].to_pylist()[:3] == [1.5, 1.5, 1.5]
+
+
+def test_a_row_is_explained(client: tidegate.Client) -> None:
+    keys = {"user_id": 1, "shop": "b"}
+    stats, visited = client.explain_row(keys, service="both", at=T0 + 2 * DAY)
+    assert stats.view == "user_stats" and stats.status == "PRESENT" and stats.observations == 2
+    assert stats.values == {"total": 1.5, "city": "Kiel"} and visited.values == {"minutes": 8}
+    assert stats.winner is not None and stats.winner.event_time == T0 and stats.winner.file.endswith(".parquet")
+    late = stats.candidates[1]
+    assert (late.outcome, late.event_time, late.known_at) == ("NOT_YET_KNOWN", T0 + DAY, T0 + 3 * DAY)
+    assert late.values == {"total": 2.5, "city": None}
+    assert list(stats.to_pandas()["outcome"]) == ["WON", "NOT_YET_KNOWN"]
+    assert "PRESENT" in str(stats) and "1 NOT_YET_KNOWN" in str(stats)
+    [cut] = client.explain_row({**SPINE[1]}, ["user_stats:total"], as_of="2024-01-03")
+    assert [found.outcome for found in cut.candidates] == ["WON", "CUT_BY_AS_OF"]
+    [expired] = client.explain_row(SPINE[6], service="both", outputs=["total"], runners_up=0)
+    assert expired.status == "EXPIRED" and expired.values == {"total": None} and len(expired.candidates) == 1
+    [nobody] = client.explain_row({"user_id": 99}, ["user_stats:total"], at=T0)
+    assert nobody.status == "NOT_FOUND" and nobody.winner is None and nobody.to_pandas().empty
+    with pytest.raises(tidegate.InvalidError, match="user_id"):
+        client.explain_row({}, ["user_stats"], at=T0)
+    with pytest.raises(tidegate.NotFoundError, match="total"):
+        client.explain_row(keys, service="both", at=T0, outputs=["totl"])
+
+
+def test_the_command_line_explains_a_row(client: tidegate.Client, tmp_path: Path) -> None:
+    command = [os.environ["TIDEGATE_BIN"], "--address", client.address, "--project", client.project, "explain-row"]
+
+    def run(*arguments: str) -> str:
+        return subprocess.run([*command, *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+
+    shown = run("user_stats", "--key", "user_id=1", "--at", "2024-01-03T00:00:00Z")
+    assert "user_stats: PRESENT at 2024-01-03T00:00:00Z" in shown
+    assert "total = 1.5, from #0" in shown and "1 won, " in shown.replace("1 not yet known, 1 won", "1 won, ")
+    assert "not yet known" in shown and "2024-01-04T00:00:00Z" in shown
+    pq.write_table(pa.Table.from_pylist(SPINE), tmp_path / "spine.parquet")
+    of_file = ["both", "--spine", str(tmp_path / "spine.parquet"), "--row", "1", "--feature", "total", "--json"]
+    [view] = json.loads(run(*of_file))
+    assert view["status"] == "PRESENT" and view["candidates"][view["features"]["total"]]["values"]["total"] == 2.5
+    assert view["candidates"][1]["outcome"] == "LATER_EVENT_TIME_WON"
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run("both", "--spine", str(tmp_path / "spine.parquet"), "--row", "7")
+    assert "has 7 rows, and row 7 is asked for" in failed.value.stderr
+
+
+def test_rows_that_hold_for_a_time_and_skipped_nulls_are_not_served(server: LocalServer) -> None:
+    with server.client("held_back") as client:
+        user = Entity("user", keys={"user_id": "int64"})
+        tiers = Source("tiers", valid_from="since", valid_to="until")
+        served = FeatureView("tier", entities=[user], source=tiers, features=[Feature("name", "string")], nulls="skip")
+        with pytest.raises(tidegate.DefinitionError) as refused:
+            client.apply([user, tiers, served])
+        assert str(refused.value).count("online: false") == 2
+        client.apply([user, tiers, dataclasses.replace(served, online=False)])
+        client.ingest(
+            "tiers",
+            [
+                {"user_id": 1, "since": T0, "until": T0 + DAY, "name": "gold"},
+                {"user_id": 1, "since": T0 + 2 * DAY, "until": None, "name": None},
+            ],
+        )
+        for days, status, outcomes in [
+            (0, "PRESENT", ["WON", "AFTER_ROW_TIME"]),
+            (1, "NOT_FOUND", ["AFTER_ROW_TIME", "NO_LONGER_VALID"]),
+            (5, "PRESENT", ["WON", "NO_LONGER_VALID"]),
+        ]:
+            [told] = client.explain_row({"user_id": 1}, ["tier"], at=T0 + days * DAY)
+            assert told.status == status and [found.outcome for found in told.candidates] == outcomes
 
 
 def test_spines_that_the_server_reaches(client: tidegate.Client) -> None:

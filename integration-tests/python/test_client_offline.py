@@ -198,6 +198,20 @@ def test_python_definitions_are_version_1_documents() -> None:
     }
 
 
+def test_rows_that_hold_for_a_time_and_skipped_nulls() -> None:
+    tiers = Source("tiers", valid_from="since", valid_to="until", created_time="seen")
+    assert tiers.document() == {
+        "name": "tiers",
+        "table": "managed",
+        "valid_from": "since",
+        "valid_to": "until",
+        "created_time": "seen",
+    }
+    view = FeatureView("tier", ["route"], tiers, [Feature("name", "string")], nulls="skip", online=False)
+    assert view.document()["nulls"] == "skip"
+    assert "nulls" not in FeatureView("tier", ["route"], tiers, [Feature("name", "string")]).document()
+
+
 def test_the_text_of_definitions_reads_back() -> None:
     document = to_document(everything(), "p")
     assert yaml.safe_load(to_yaml(everything(), "p")) == document

@@ -19,6 +19,8 @@ pub mod v1 {
 pub enum Command {
     /// GetFlightInfo and DoExchange.
     TrainingSet(v1::TrainingSet),
+    /// The body of DoAction `ExplainRow`.
+    ExplainRow(v1::ExplainRow),
     /// DoPut of a spine.
     SpineUpload(v1::SpineUpload),
     /// DoPut of rows for a source.
@@ -59,6 +61,7 @@ impl UnpackError {
 /// A message that is a command.
 pub trait Packed: Name {}
 impl Packed for v1::TrainingSet {}
+impl Packed for v1::ExplainRow {}
 impl Packed for v1::SpineUpload {}
 impl Packed for v1::Ingest {}
 impl Packed for v1::SqlStatement {}
@@ -79,6 +82,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Command, UnpackError> {
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
     match name {
         "tidegate.flight.v1.TrainingSet" => decode(&any, "TrainingSet").map(Command::TrainingSet),
+        "tidegate.flight.v1.ExplainRow" => decode(&any, "ExplainRow").map(Command::ExplainRow),
         "tidegate.flight.v1.SpineUpload" => decode(&any, "SpineUpload").map(Command::SpineUpload),
         "tidegate.flight.v1.Ingest" => decode(&any, "Ingest").map(Command::Ingest),
         "tidegate.flight.v1.SqlStatement" => decode(&any, "SqlStatement").map(Command::SqlStatement),
@@ -104,6 +108,8 @@ mod tests {
             ..v1::TrainingSet::default()
         };
         assert_eq!(unpack(&pack(&training_set)).unwrap(), Command::TrainingSet(training_set.clone()));
+        let explain = v1::ExplainRow { training_set: Some(training_set.clone()), ..v1::ExplainRow::default() };
+        assert_eq!(unpack(&pack(&explain)).unwrap(), Command::ExplainRow(explain));
         let upload = v1::SpineUpload { project: "p".into() };
         assert_eq!(unpack(&pack(&upload)).unwrap(), Command::SpineUpload(upload));
         let ingest = v1::Ingest { target: "t".into(), batch_id: "b".into(), ..v1::Ingest::default() };

@@ -128,7 +128,8 @@ impl Catalog {
         view.entities.iter().filter_map(|name| self.entities.get(name)).flat_map(|e| e.keys.clone()).collect()
     }
 
-    /// The columns a source's table has, in order: keys, event time, created time, then what its views and the source name.
+    /// The columns a source's table has, in order: keys, event time, end of validity, created time, then what its
+    /// views and the source name.
     ///
     /// This is the schema of a managed table, and what an existing table must hold.
     #[must_use]
@@ -146,8 +147,8 @@ impl Catalog {
             }
         }
         add(&source.event_time, &DataType::Timestamp);
-        if let Some(created) = &source.created_time {
-            add(created, &DataType::Timestamp);
+        for time in source.valid_to.iter().chain(&source.created_time) {
+            add(time, &DataType::Timestamp);
         }
         for feature in views().flat_map(|view| &view.features) {
             add(&feature.column, &feature.data_type);

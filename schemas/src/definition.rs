@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::time::{Availability, Micros, UpperBound};
+use crate::time::{Availability, Micros, Nulls, UpperBound};
 use crate::types::DataType;
 
 /// The kinds of definition, in the order in which one may depend on the ones before.
@@ -136,8 +136,10 @@ pub struct Source {
     pub name: String,
     /// Where the rows are.
     pub location: Location,
-    /// The column of the event time.
+    /// The column of the event time; where rows have a validity, of its start.
     pub event_time: String,
+    /// The column of the end of a row's validity, where rows have one; null in rows that still hold.
+    pub valid_to: Option<String>,
     /// The column of the created time, where rows have one.
     pub created_time: Option<String>,
     /// Columns beyond those that views use, kept for SQL exploration.
@@ -186,6 +188,8 @@ pub struct FeatureView {
     pub availability: Availability,
     /// Whether an observation at exactly the asked time is seen.
     pub upper: UpperBound,
+    /// What point-in-time reads give for a feature that is null in the winner.
+    pub nulls: Nulls,
     /// Whether the view is materialized and served.
     pub online: bool,
     /// Description, owner, tags.

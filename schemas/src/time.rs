@@ -43,6 +43,16 @@ pub enum UpperBound {
     Exclusive,
 }
 
+/// What a read gives for a feature that is null in the winner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Nulls {
+    /// The null.
+    #[default]
+    Keep,
+    /// The value of the latest visible observation in which the feature is not null.
+    Skip,
+}
+
 /// The knowledge time of an observation, or `None` when it was never known (no created or commit time where one is needed).
 ///
 /// ```
@@ -79,6 +89,16 @@ pub fn visible(event: Micros, known: Option<Micros>, at: Micros, as_of: Option<M
     in_bounds && known.is_some_and(|known| known <= horizon)
 }
 
+/// Whether an observation that holds until `valid_to` still holds for a reader at `at`. One without an end holds for ever.
+///
+/// It narrows [`visible`], which takes the start of validity as the event time; an interval that ends at or before its start
+/// holds never.
+#[inline]
+#[must_use]
+pub fn valid(valid_to: Option<Micros>, at: Micros) -> bool {
+    valid_to.is_none_or(|end| at < end)
+}
+
 /// The order by which one observation supersedes another: event time, then created time (a missing one lowest), then address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rank {
@@ -107,6 +127,60 @@ impl PartialOrd for Rank {
 #[must_use]
 pub fn supersedes(p: &Rank, q: &Rank) -> bool {
     p > q
+}
+
+/// Why a reader may not use an observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hidden {
+    /// It happened after the reader's time, or at it with an exclusive bound.
+    Later,
+    /// It has no created or commit time where one is needed.
+    NeverKnown,
+    /// It became known after the reader's time.
+    NotYetKnown,
+    /// It became known after the cut.
+    Cut,
+    /// Its validity had ended.
+    Over,
+}
+
+/// The first reason for which [`visible`] or [`valid`] refuses an observation, or `None` when neither does.
+#[must_use]
+pub fn hidden(
+    (event, known, valid_to): (Micros, Option<Micros>, Option<Micros>),
+    at: Micros,
+    as_of: Option<Micros>,
+    upper: UpperBound,
+) -> Option<Hidden> {
+    match known {
+        _ if !visible(event, Some(Micros::MIN), at, None, upper) => Some(Hidden::Later),
+        None => Some(Hidden::NeverKnown),
+        known if !visible(event, known, at, None, upper) => Some(Hidden::NotYetKnown),
+        known if !visible(event, known, at, as_of, upper) => Some(Hidden::Cut),
+        _ if !valid(valid_to, at) => Some(Hidden::Over),
+        _ => None,
+    }
+}
+
+/// The part of two ranks that decides between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Decided {
+    /// The event times.
+    ByEvent,
+    /// The created times, of equal event times.
+    ByCreated,
+    /// The addresses: both times are equal.
+    ByAddress,
+}
+
+/// What decides which of two observations supersedes the other.
+#[must_use]
+pub fn decided(p: &Rank, q: &Rank) -> Decided {
+    match (p.event == q.event, p.created == q.created) {
+        (false, _) => Decided::ByEvent,
+        (true, false) => Decided::ByCreated,
+        (true, true) => Decided::ByAddress,
+    }
 }
 
 /// Whether a winner with this event time is too old for a reader at `at`. Both bounds of the window are inclusive.
@@ -163,6 +237,46 @@ mod tests {
     }
 
     #[test]
+    fn validity_includes_its_start_and_not_its_end() {
+        let see = |from, to, at, upper| visible(from, Some(from), at, None, upper) && valid(to, at);
+        let check = |at, upper, expect| assert_eq!(see(10, Some(20), at, upper), expect, "{at} {upper:?}");
+        check(9, UpperBound::Inclusive, false);
+        check(10, UpperBound::Inclusive, true);
+        check(10, UpperBound::Exclusive, false);
+        check(19, UpperBound::Inclusive, true);
+        check(20, UpperBound::Inclusive, false);
+        assert!(see(10, None, Micros::MAX, UpperBound::Inclusive), "no end: still valid");
+        let never = |to| (0..40).all(|at| !see(10, Some(to), at, UpperBound::Inclusive));
+        assert!(never(10) && never(9), "an interval that ends where it starts, or before, holds nothing");
+    }
+
+    #[test]
+    fn whatever_is_hidden_has_a_reason() {
+        let times = [-1, 0, 5, 9, 10, 11];
+        let maybe = || times.iter().map(|time| Some(*time)).chain([None]);
+        for (event, known, end, cut) in times.iter().flat_map(|event| {
+            maybe()
+                .flat_map(move |known| maybe().flat_map(move |end| maybe().map(move |cut| (*event, known, end, cut))))
+        }) {
+            for upper in [UpperBound::Inclusive, UpperBound::Exclusive] {
+                let seen = visible(event, known, 10, cut, upper) && valid(end, 10);
+                assert_eq!(
+                    hidden((event, known, end), 10, cut, upper).is_none(),
+                    seen,
+                    "{event} {known:?} {end:?} {cut:?}"
+                );
+            }
+        }
+        let why = |event, known, end, cut| hidden((event, known, end), 10, cut, UpperBound::Inclusive);
+        assert_eq!(why(11, None, Some(3), Some(0)), Some(Hidden::Later));
+        assert_eq!(why(9, None, Some(3), Some(0)), Some(Hidden::NeverKnown));
+        assert_eq!(why(9, Some(11), Some(3), Some(0)), Some(Hidden::NotYetKnown));
+        assert_eq!(why(9, Some(9), Some(3), Some(8)), Some(Hidden::Cut));
+        assert_eq!(why(9, Some(9), Some(10), Some(9)), Some(Hidden::Over));
+        assert_eq!(why(9, Some(9), Some(11), Some(9)), None);
+    }
+
+    #[test]
     fn event_then_created_then_address_decide() {
         let rank = |event, created, version, row| Rank { event, created, address: Address { version, file: 0, row } };
         let ascending = [
@@ -177,6 +291,9 @@ mod tests {
             assert!(supersedes(&pair[1], &pair[0]) && !supersedes(&pair[0], &pair[1]), "{pair:?}");
         }
         assert!(!supersedes(&ascending[0], &ascending[0]));
+        let by: Vec<Decided> = ascending.windows(2).map(|pair| decided(&pair[1], &pair[0])).collect();
+        let (event, created, address) = (Decided::ByEvent, Decided::ByCreated, Decided::ByAddress);
+        assert_eq!(by, [event, address, created, created, address]);
     }
 
     #[test]

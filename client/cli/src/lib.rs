@@ -2,13 +2,14 @@
 //!
 //! [`Command`] is the verbs, [`Globals`] the flags they share, [`run`] does one and says how it went. Each family of verbs is a
 //! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`],
-//! [`materialize`] (and status), [`health`], [`lookup`], [`training_set`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
+//! [`materialize`] (and status), [`table`], [`health`], [`lookup`], [`training_set`], [`explain_row`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
 //! the other way; [`output`] alone prints.
 //!
 //! Results go to standard output, everything else to standard error. Failures travel up as [`failure::Failure`] and are
 //! printed once, here.
 
 mod definitions;
+mod explain_row;
 mod failure;
 mod health;
 mod ingest;
@@ -18,6 +19,7 @@ mod output;
 mod read;
 mod session;
 mod sql;
+mod table;
 mod training_set;
 mod values;
 mod write;
@@ -85,10 +87,15 @@ pub enum Command {
     Materialize(materialize::Args),
     /// Show how far the online tier has come.
     Status(materialize::StatusArgs),
+    /// Look at how a table lies on disk, or put it in order.
+    #[command(subcommand)]
+    Table(table::Command),
     /// Look up the newest served values of entities, with their statuses and ages.
     Lookup(lookup::Args),
     /// Join features to the rows of a spine as they were known at each row's time.
     TrainingSet(training_set::Args),
+    /// Say for one row of a spine which observation it gets, and why the others lost.
+    ExplainRow(explain_row::Args),
     /// Run a SQL query over the project's tables, views and training sets.
     Sql(sql::Args),
 }
@@ -139,8 +146,10 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Ingest(args) => ingest::run(&args, globals, out).await,
         Command::Materialize(args) => materialize::run(&args, globals, out).await,
         Command::Status(args) => materialize::status(&args, globals, out).await,
+        Command::Table(command) => table::run(&command, globals, out).await,
         Command::Lookup(args) => lookup::run(&args, globals, out).await,
         Command::TrainingSet(args) => training_set::run(&args, globals, out).await,
+        Command::ExplainRow(args) => explain_row::run(&args, globals, out).await,
         Command::Sql(args) => sql::run(&args, globals, out).await,
     }
 }

@@ -44,7 +44,7 @@ pub struct Args {
     json: bool,
 }
 
-fn key(text: &str) -> std::result::Result<(String, String), String> {
+pub(crate) fn key(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE; services and features come before --key".to_owned()),
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut Output) -> Res
 }
 
 /// The columns of keys, typed by the definitions, in the order the views name them.
-fn keys(given: &[(String, String)], resolved: &Resolved) -> Result<Vec<(String, ArrayRef)>> {
+pub(crate) fn keys(given: &[(String, String)], resolved: &Resolved) -> Result<Vec<(String, ArrayRef)>> {
     let mut wanted: Vec<(String, DataType)> = Vec::new();
     for key in resolved.views.iter().flat_map(|view| &view.keys) {
         if wanted.iter().all(|(name, _)| *name != key.spine_column) {
@@ -200,7 +200,7 @@ impl Answer {
 }
 
 /// The rows of a batch as JSON objects.
-fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
+pub(crate) fn objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
     let mut writer = Writer::new(Vec::new(), write::Format::Json, &batch.schema())?;
     writer.write(batch)?;
     let text = writer.finish()?;

@@ -22,7 +22,7 @@ use crate::write::FileWriter;
 use crate::{Globals, session, sql};
 
 /// The spine's time column unless another is named.
-const EVENT_TIME: &str = "event_timestamp";
+pub(crate) const EVENT_TIME: &str = "event_timestamp";
 
 /// What to join to what.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -77,7 +77,7 @@ struct SpineArgs {
     table: Option<String>,
 }
 
-fn as_of(text: &str) -> std::result::Result<Micros, String> {
+pub(crate) fn as_of(text: &str) -> std::result::Result<Micros, String> {
     parse_instant(text, Rounding::Down)
         .ok_or_else(|| "write a time such as 2013-03-01 or 2013-03-01T06:00:00Z".to_owned())
 }
@@ -117,18 +117,18 @@ async fn request(args: &Args, client: &Client, catalog: &Catalog, selection: &Se
 }
 
 fn spine_file(args: &Args, path: &Path, catalog: &Catalog, selection: &Selection) -> Result<Spine> {
-    let wanted = wanted(args, catalog, selection)?;
+    let wanted = wanted(&args.event_time, args.full_names, catalog, selection)?;
     let input = Arc::new(Input::new(path, args.format)?);
     let rows = read::open(&input, &wanted, &ProgressBar::hidden())?;
     Ok(Spine::batches(rows.schema.clone(), read::stream(rows)))
 }
 
 /// Keys and event time are typed by the definitions; the spine's other columns by what they hold.
-fn wanted(args: &Args, catalog: &Catalog, selection: &Selection) -> Result<Wanted> {
-    let resolved = catalog.resolve(selection, args.full_names).map_err(|error| Failure::new(error.to_string()))?;
+pub(crate) fn wanted(event_time: &str, full_names: bool, catalog: &Catalog, selection: &Selection) -> Result<Wanted> {
+    let resolved = catalog.resolve(selection, full_names).map_err(|error| Failure::new(error.to_string()))?;
     let keys = resolved.views.into_iter().flat_map(|view| view.keys);
     let mut types: BTreeMap<String, DataType> = keys.map(|key| (key.spine_column, key.data_type.to_arrow())).collect();
-    types.insert(args.event_time.clone(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
+    types.insert(event_time.to_owned(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
     Ok(Wanted { types, others: Others::Infer, rounding: Rounding::Down, nulls: Vec::new() })
 }
 

@@ -31,6 +31,7 @@ from tidegate.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
 from tidegate.online import OnlineResult, Status
 from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewStatus
@@ -42,6 +43,7 @@ __all__ = [
     "AlreadyExistsError",
     "Applied",
     "CancelledError",
+    "Candidate",
     "Change",
     "Client",
     "ConflictError",
@@ -75,6 +77,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "Version",
+    "ViewExplained",
     "ViewStatus",
     "ViewUse",
     "to_document",

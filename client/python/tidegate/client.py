@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ from tidegate._proto.materialize.v1 import materialize_pb2
 from tidegate._proto.online.v1 import online_pb2
 from tidegate._proto.registry.v1 import registry_pb2
 from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
+from tidegate.explain import ViewExplained, explained
 from tidegate.online import OnlineResult
 from tidegate.registry import Applied, Described, Ingested, Plan, Progress, Version, ViewStatus
 from tidegate.results import SqlResult, Stream, TrainingSet
@@ -240,6 +241,47 @@ class Client:
 
         return TrainingSet(schema, read)
 
+    def explain_row(
+        self,
+        row: Mapping[str, Any],
+        features: Iterable[str] | str | None = None,
+        service: str | None = None,
+        *,
+        at: datetime | date | str | int | None = None,
+        outputs: Sequence[str] = (),
+        event_time_column: str = "event_timestamp",
+        full_names: bool = False,
+        as_of: datetime | date | str | int | None = None,
+        runners_up: int | None = None,
+    ) -> list[ViewExplained]:
+        """Why one row of a spine gets what it gets: for each view, the observation that won, and why the others lost.
+
+        `row` holds the keys, and the row's time unless `at` says it. `outputs` chooses features of a service; `runners_up` is how
+        many observations are told beside the winner, 20 unless said otherwise. The rest is as in `get_historical_features`.
+
+            told = client.explain_row({"origin": "JFK"}, ["origin_weather:temp"], at="2013-01-01T12:00:00Z")[0]
+            print(told, told.winner, told.to_pandas())
+        """
+        columns = {name: [value] for name, value in row.items()}
+        if at is not None:
+            columns[event_time_column] = pa.array([_micros(at)], pa.timestamp("us", "UTC"))
+        selection = online.references(features, service)
+        asked = flight_pb2.TrainingSet(
+            project=self.project,
+            feature_service=selection.get("feature_service"),
+            event_time_column=event_time_column,
+            full_feature_names=full_names,
+            as_of=None if as_of is None else _micros(as_of),
+        )
+        if "references" in selection:
+            asked.features.references.extend(selection["references"])
+        request = flight_pb2.ExplainRow(
+            training_set=asked, spine_row=_ipc(self._rows(columns)), outputs=outputs, runners_up=runners_up
+        )
+        answer = flight_pb2.RowExplained()
+        answer.ParseFromString(self._transport.action("ExplainRow", request, self.project))
+        return [explained(view) for view in answer.views]
+
     def sql(self, query: str, params: Sequence[Any] | None = None) -> SqlResult:
         """The rows of a query over the project's sources and views; `$1`, `$2`… stand for `params`.
 
@@ -370,7 +412,7 @@ def _micros(time: datetime | date | str | int) -> int:
         try:
             time = datetime.fromisoformat(time.replace("Z", "+00:00"))
         except ValueError as error:
-            raise InvalidError(f"as_of={time!r} is not a time; write it as 2013-03-01T00:00:00Z") from error
+            raise InvalidError(f"{time!r} is not a time; write it as 2013-03-01T00:00:00Z") from error
     if not isinstance(time, datetime):
         time = datetime(time.year, time.month, time.day)
     zoned = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
@@ -385,9 +427,15 @@ def _parameters(params: Sequence[Any] | None) -> bytes:
         raise InvalidError("params is a list of values, one for each of $1, $2…")
     with translated():
         arrays = [value if isinstance(value, pa.Array) else pa.array([value]) for value in params]
-        batch = pa.RecordBatch.from_arrays(arrays, names=[f"${i + 1}" for i in range(len(arrays))])
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
+        table = pa.Table.from_arrays(arrays, names=[f"${i + 1}" for i in range(len(arrays))])
+        return _ipc(table.to_reader())
+
+
+def _ipc(rows: pa.RecordBatchReader) -> bytes:
+    """Rows as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with translated(), pa.ipc.new_stream(sink, rows.schema) as writer:
+        for batch in rows:
             writer.write_batch(batch)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded

@@ -60,14 +60,17 @@ class Source(About):
     """A table of observations.
 
     `table` is `"managed"` for one that Tidegate creates and writes, or `{"delta": uri}` or `{"parquet": uri}` for existing
-    ones that it only reads. `columns` are further ones kept for SQL, name to type.
+    ones that it only reads. `columns` are further ones kept for SQL, name to type. Where rows hold for a time,
+    `valid_from` (included) and `valid_to` (not included, null while a row still holds) stand for `event_time`.
     """
 
     name: str
-    event_time: str
+    event_time: str | None = None
     created_time: str | None = None
     table: str | Mapping[str, str] = "managed"
     columns: Mapping[str, str] = field(default_factory=dict)
+    valid_from: str | None = None
+    valid_to: str | None = None
 
     def document(self) -> Document:
         """As a definition file has it."""
@@ -76,6 +79,8 @@ class Source(About):
                 "name": self.name,
                 "table": self.table if isinstance(self.table, str) else dict(self.table),
                 "event_time": self.event_time,
+                "valid_from": self.valid_from,
+                "valid_to": self.valid_to,
                 "created_time": self.created_time,
                 "columns": _columns(self.columns),
                 **self._about(),
@@ -129,7 +134,8 @@ class FeatureView(About):
     """Features of the same entities from the same source.
 
     `availability` is `"event"`, `"created"`, `"commit"` or a `timedelta` after the event; the default is `created` where the
-    source has a created time. Spans are `timedelta`s or texts such as `6h`.
+    source has a created time. Spans are `timedelta`s or texts such as `6h`. `nulls="skip"` gives training rows, for a feature
+    that is null in the newest observation, the latest value that is not; it needs `online=False`.
     """
 
     name: str
@@ -142,6 +148,7 @@ class FeatureView(About):
     availability: str | timedelta | None = None
     exclusive: bool = False
     online: bool = True
+    nulls: str = "keep"
 
     def __getitem__(self, features: str | tuple[str, ...]) -> ViewUse:
         """The view with only these features: `weather["temp"]`, `weather["temp", "wind_speed"]`."""
@@ -175,6 +182,7 @@ class FeatureView(About):
                 "serve_ttl": _span(self.serve_ttl),
                 "availability": {"delay": _span(availability)} if isinstance(availability, timedelta) else availability,
                 "bounds": {"upper": "exclusive"} if self.exclusive else None,
+                "nulls": None if self.nulls == "keep" else self.nulls,
                 "online": None if self.online else False,
                 "features": [feature.document() for feature in self.features],
                 **self._about(),

@@ -82,6 +82,14 @@ class Transport:
 
         return first.schema, batches()
 
+    def action(self, name: str, command: Message, project: str) -> bytes:
+        """Does an action whose body is a command; the body of its one result."""
+        packed = AnyMessage()
+        packed.Pack(command)
+        with translated():
+            results = list(self._flight.do_action(flight.Action(name, packed.SerializeToString()), _options(project)))
+        return b"" if not results else results[0].body.to_pybytes()
+
     def exchange(self, command: Message, rows: pa.RecordBatchReader, project: str) -> Stream:
         """Sends rows, then reads what the server makes of them.
 

@@ -71,6 +71,168 @@ impl ::prost::Name for FeatureReferences {
         "type.googleapis.com/tidegate.flight.v1.FeatureReferences".into()
     }
 }
+/// DoAction `ExplainRow`: why one row of a spine gets what it gets. The body is this message, packed as commands are; the result's
+/// body is a RowExplained.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRow {
+    /// What is asked for, without a spine. `include_…` and the spine are ignored.
+    #[prost(message, optional, tag = "1")]
+    pub training_set: ::core::option::Option<TrainingSet>,
+    /// The row, keys and time: an Arrow IPC stream of one row.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub spine_row: ::prost::bytes::Bytes,
+    /// The features to explain, by output or feature name; empty: all.
+    #[prost(string, repeated, tag = "3")]
+    pub outputs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Observations told beside the winner, for each view; unset: 20.
+    #[prost(uint32, optional, tag = "4")]
+    pub runners_up: ::core::option::Option<u32>,
+}
+impl ::prost::Name for ExplainRow {
+    const NAME: &'static str = "ExplainRow";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.ExplainRow".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.ExplainRow".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RowExplained {
+    #[prost(message, repeated, tag = "1")]
+    pub views: ::prost::alloc::vec::Vec<ViewExplained>,
+}
+impl ::prost::Name for RowExplained {
+    const NAME: &'static str = "RowExplained";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.RowExplained".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.RowExplained".into()
+    }
+}
+/// All times are UTC microseconds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ViewExplained {
+    /// The view's name or alias.
+    #[prost(string, tag = "1")]
+    pub view: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub table: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub table_version: i64,
+    /// The row's time.
+    #[prost(int64, optional, tag = "4")]
+    pub at: ::core::option::Option<i64>,
+    /// The column of the row whose null makes it match nothing.
+    #[prost(string, optional, tag = "5")]
+    pub null_column: ::core::option::Option<::prost::alloc::string::String>,
+    /// PRESENT, NOT_FOUND or EXPIRED, as `view__status` has it.
+    #[prost(string, tag = "6")]
+    pub status: ::prost::alloc::string::String,
+    /// Observations with the row's keys.
+    #[prost(uint64, tag = "7")]
+    pub observations: u64,
+    /// Rows with these keys and a null event time, which are no observations.
+    #[prost(uint64, tag = "8")]
+    pub without_event_time: u64,
+    /// How many observations had each outcome.
+    #[prost(message, repeated, tag = "9")]
+    pub outcomes: ::prost::alloc::vec::Vec<OutcomeCount>,
+    /// The winner if there is one, then the others nearest to the row's time, nearest first.
+    #[prost(message, repeated, tag = "10")]
+    pub candidates: ::prost::alloc::vec::Vec<Candidate>,
+    #[prost(message, repeated, tag = "11")]
+    pub features: ::prost::alloc::vec::Vec<FeatureSource>,
+    /// The candidates' values: an Arrow IPC stream of one batch, a row for each candidate, a column for each feature.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub values: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for ViewExplained {
+    const NAME: &'static str = "ViewExplained";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.ViewExplained".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.ViewExplained".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutcomeCount {
+    /// As in Candidate.
+    #[prost(string, tag = "1")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+impl ::prost::Name for OutcomeCount {
+    const NAME: &'static str = "OutcomeCount";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.OutcomeCount".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.OutcomeCount".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Candidate {
+    /// WON, EXPIRED (it won, and is older than the ttl), AFTER_ROW_TIME, NEVER_KNOWN, NOT_YET_KNOWN, CUT_BY_AS_OF, NO_LONGER_VALID,
+    /// LATER_EVENT_TIME_WON, LATER_CREATED_TIME_WON or LATER_ADDRESS_WON.
+    #[prost(string, tag = "1")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Path in the table's folder.
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    /// The table version that added the file, and the file's position among those it added.
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    #[prost(uint32, tag = "4")]
+    pub file_order: u32,
+    /// Zero-based row in the file.
+    #[prost(uint64, tag = "5")]
+    pub row: u64,
+    #[prost(int64, tag = "6")]
+    pub event_time: i64,
+    #[prost(int64, optional, tag = "7")]
+    pub created_time: ::core::option::Option<i64>,
+    /// Unset: never.
+    #[prost(int64, optional, tag = "8")]
+    pub known_at: ::core::option::Option<i64>,
+    #[prost(int64, optional, tag = "9")]
+    pub valid_to: ::core::option::Option<i64>,
+}
+impl ::prost::Name for Candidate {
+    const NAME: &'static str = "Candidate";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.Candidate".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.Candidate".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeatureSource {
+    #[prost(string, tag = "1")]
+    pub output: ::prost::alloc::string::String,
+    /// Index of the candidate whose value the row gets; unset where it gets a null for want of one.
+    #[prost(uint32, optional, tag = "2")]
+    pub candidate: ::core::option::Option<u32>,
+}
+impl ::prost::Name for FeatureSource {
+    const NAME: &'static str = "FeatureSource";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.FeatureSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.FeatureSource".into()
+    }
+}
 /// DoPut: keeps the batches for later TrainingSet calls of the same principal; the PutResult's metadata is a SpineUploaded.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SpineUpload {

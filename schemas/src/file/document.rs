@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::catalog::Catalog;
 use crate::definition::{Column, Entity, Feature, FeatureService, FeatureView, Kind, Location, Source, ViewUse};
 use crate::duration;
-use crate::time::{Availability, Micros, UpperBound};
+use crate::time::{Availability, Micros, Nulls, UpperBound};
 use crate::types::DataType;
 
 use super::v1;
@@ -61,7 +61,9 @@ fn source(source: &Source) -> v1::Source {
             Location::Delta(uri) => v1::Table::Delta(uri.clone()),
             Location::Parquet(uri) => v1::Table::Parquet(uri.clone()),
         },
-        event_time: source.event_time.clone(),
+        event_time: source.valid_to.is_none().then(|| source.event_time.clone()),
+        valid_from: source.valid_to.is_some().then(|| source.event_time.clone()),
+        valid_to: source.valid_to.clone(),
         created_time: source.created_time.clone(),
         columns: source.columns.iter().map(column).collect(),
         description: source.about.description.clone(),
@@ -87,6 +89,10 @@ fn view(view: &FeatureView) -> v1::FeatureView {
         bounds: match view.upper {
             UpperBound::Inclusive => None,
             UpperBound::Exclusive => Some(v1::Bounds { upper: v1::Upper::Exclusive }),
+        },
+        nulls: match view.nulls {
+            Nulls::Keep => None,
+            Nulls::Skip => Some(v1::Nulls::Skip),
         },
         online: view.online,
         features: view.features.iter().map(feature).collect(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::v1;
 
 /// Fields in the order they are written; any others follow by name.
-pub(crate) const ORDER: [&str; 30] = [
+pub(crate) const ORDER: [&str; 33] = [
     "version",
     "project",
     "entities",
@@ -19,6 +19,8 @@ pub(crate) const ORDER: [&str; 30] = [
     "keys",
     "table",
     "event_time",
+    "valid_from",
+    "valid_to",
     "created_time",
     "columns",
     "source",
@@ -27,6 +29,7 @@ pub(crate) const ORDER: [&str; 30] = [
     "serve_ttl",
     "availability",
     "bounds",
+    "nulls",
     "online",
     "includes",
     "full_names",

@@ -2,7 +2,7 @@
 //!
 //! These types are the format: files are read into them, catalogs are persisted through them, and the JSON Schema that
 //! editors use and [`super::structure`] checks against is generated from them, doc comments included. They are frozen: a
-//! field may be added if it is optional; anything else is version 2.
+//! field may be added if it is optional, and a required one may become optional; anything else is version 2.
 
 use std::collections::BTreeMap;
 
@@ -87,8 +87,15 @@ pub(crate) struct Source {
     /// Where the rows are; `managed` unless said otherwise.
     #[serde(default)]
     pub table: Table,
-    /// The timestamp column that says when what a row tells was so.
-    pub event_time: String,
+    /// The timestamp column that says when what a row tells was so; required unless there is `valid_from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<String>,
+    /// Instead of `event_time`, where a row tells what was so for a time: the timestamp column of the start, included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<String>,
+    /// With `valid_from`: the timestamp column of the end, not included; null in rows that still hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_to: Option<String>,
     /// The timestamp column that says when a row was written, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_time: Option<String>,
@@ -159,6 +166,9 @@ pub(crate) struct FeatureView {
     /// Whether an observation at exactly the asked time is seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<Bounds>,
+    /// What a point-in-time read gives for a feature that is null in the observation that wins; `keep` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nulls: Option<Nulls>,
     /// Whether the view is materialized and served; true unless said otherwise.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub online: bool,
@@ -224,6 +234,17 @@ pub(crate) enum Upper {
     Inclusive,
     /// It is not.
     Exclusive,
+}
+
+/// What a point-in-time read gives for a feature that is null in the observation that wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "nulls")]
+pub(crate) enum Nulls {
+    /// The null.
+    Keep,
+    /// The value of the latest visible observation in which it is not null.
+    Skip,
 }
 
 /// One value per observation.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use crate::catalog::Catalog;
 use crate::definition::{About, Column, Entity, Feature, FeatureService, FeatureView, Location, Source, ViewUse};
 use crate::duration;
-use crate::time::{Availability, Micros, UpperBound};
+use crate::time::{Availability, Micros, Nulls, UpperBound};
 
 /// Said of what leaves requests valid and gives them other values.
 const CHANGES_TRAINING: &str = "training sets change";
@@ -96,6 +96,9 @@ pub(super) fn source(old: &Source, new: &Source) -> Difference {
     if difference.field("event_time", &old.event_time, &new.event_time, Clone::clone) {
         difference.breaks("the event time is another column: what is seen at a time changes");
     }
+    if difference.field("valid_to", &old.valid_to, &new.valid_to, |time| or_none(time.as_ref())) {
+        difference.breaks("the end of validity is another column: what is seen at a time changes");
+    }
     if difference.field("created_time", &old.created_time, &new.created_time, |time| or_none(time.as_ref())) {
         difference.breaks("the created time is another column: what is known at a time changes");
     }
@@ -148,6 +151,10 @@ pub(super) fn view(old: &FeatureView, new: &FeatureView) -> Difference {
     difference.training("bounds.upper", &old.upper, &new.upper, |upper| match upper {
         UpperBound::Inclusive => "inclusive".to_owned(),
         UpperBound::Exclusive => "exclusive".to_owned(),
+    });
+    difference.training("nulls", &old.nulls, &new.nulls, |nulls| match nulls {
+        Nulls::Keep => "keep".to_owned(),
+        Nulls::Skip => "skip".to_owned(),
     });
     if difference.field("online", &old.online, &new.online, ToString::to_string) && old.online {
         difference.breaks("the view is no longer served");

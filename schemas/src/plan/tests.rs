@@ -138,6 +138,26 @@ fn a_created_time_changes_what_views_know() {
 }
 
 #[test]
+fn a_source_gets_validity_and_a_view_skips_nulls() {
+    check_plan(
+        &[
+            ("{name: flights, event_time: landed_at}", "{name: flights, valid_from: landed_at, valid_to: until}"),
+            ("    source: flights\n", "    source: flights\n    nulls: skip\n    online: false\n"),
+        ],
+        "~ source/flights
+    valid_to: none -> until
+    breaking: the end of validity is another column: what is seen at a time changes
+    used by: feature_view/plane_history, feature_service/late_arrival
+~ feature_view/plane_history
+    nulls: keep -> skip (training sets change)
+    online: true -> false
+    breaking: the view is no longer served
+    used by: feature_service/late_arrival
+0 to create, 2 to update, 0 to delete; 2 breaking",
+    );
+}
+
+#[test]
 fn a_view_tightens() {
     check_plan(
         &[("ttl: 6h", "ttl: 1h\n    serve_ttl: 6h\n    availability: {delay: 3h}\n    bounds: {upper: exclusive}")],

@@ -24,7 +24,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Map, Value, json};
-use tidegate_offline::point_in_time::{Feature, Key, Spec, View, plan};
+use tidegate_offline::point_in_time::{Feature, Key, Nulls, Spec, View, plan};
 use tidegate_offline::runtime::{Runtime, Settings};
 use tidegate_offline::table::{Location, Table};
 use tidegate_schemas::time::{Availability, UpperBound};
@@ -178,6 +178,8 @@ async fn open(view: &Value, full_names: bool) -> Outcome<View> {
         availability: Availability::Event,
         upper: UpperBound::Inclusive,
         ttl: view["ttl_us"].as_i64(),
+        valid_to: None,
+        nulls: Nulls::Keep,
         event_time_output: None,
         status_output: None,
         snapshot,

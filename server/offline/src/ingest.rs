@@ -56,7 +56,7 @@ impl Rules {
             keys.contains(name)
                 || features.contains(name)
                 || *name == source.event_time
-                || Some(name) == source.created_time.as_ref()
+                || source.valid_to.iter().chain(&source.created_time).any(|time| time == name)
         };
         let optional = columns.iter().map(|column| column.name.clone()).filter(|name| !needed(name)).collect();
         Self {

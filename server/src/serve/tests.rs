@@ -11,7 +11,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables};
-use arrow_flight::{FlightData, FlightDescriptor, FlightInfo, Ticket};
+use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, Ticket};
 use futures::TryStreamExt;
 use futures::stream::{self, StreamExt};
 use prost::Message;
@@ -230,6 +230,38 @@ async fn training_sets_over_flight() {
     assert_eq!((&schema, &redeemed), (&exchanged, &batches));
     let asked: Schema = (&client.get_schema(descriptor).await.unwrap().into_inner()).try_into().unwrap();
     assert_eq!(&asked, schema.as_ref());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_explained_over_flight() {
+    let doors = doors().await;
+    let ask = |row: RecordBatch| {
+        let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), row.schema_ref()).unwrap();
+        writer.write(&row).unwrap();
+        let spine_row = writer.into_inner().unwrap().into();
+        let request = wire::ExplainRow { training_set: Some(training_set()), spine_row, ..wire::ExplainRow::default() };
+        Action { r#type: "ExplainRow".into(), body: commands::pack(&request) }
+    };
+    let mut client = doors.flight().await;
+    let mut reply = client.do_action(ask(spine().slice(0, 1))).await.unwrap().into_inner();
+    let told = wire::RowExplained::decode(reply.message().await.unwrap().unwrap().body).unwrap();
+    assert_eq!((told.views[0].view.as_str(), told.views[0].status.as_str()), ("origin_weather", "PRESENT"));
+    assert_eq!(told.views[0].candidates[0].outcome, "WON");
+    for wrong in [
+        ask(spine()),
+        Action { r#type: "ExplainRow".into(), body: commands::pack(&training_set()) },
+        Action { r#type: "ExplainRow".into(), body: commands::pack(&wire::ExplainRow::default()) },
+        Action {
+            r#type: "ExplainRow".into(),
+            body: commands::pack(&wire::ExplainRow {
+                training_set: Some(training_set()),
+                spine_row: vec![0xff; 9].into(),
+                ..wire::ExplainRow::default()
+            }),
+        },
+    ] {
+        assert_eq!(client.do_action(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,17 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
-//! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`, `sql`,
-//! `materialize` and `online`. Every method takes the caller's [`Principal`] first and fails with [`Error`]. Tables travel as
+//! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
+//! `explain`, `layout`, `sql`, `materialize` and `online`. Every method takes the caller's [`Principal`] first and fails with [`Error`]. Tables travel as
 //! [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
 mod batches;
 mod definitions;
 mod derivations;
 mod error;
+mod explain;
 mod ingest;
 mod keys;
+mod layout;
 mod materialize;
 mod online;
 mod principal;
@@ -21,6 +23,7 @@ mod training_set;
 pub use batches::Batches;
 pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
 pub use error::{Error, Result};
+pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome};
 pub use ingest::{IngestRequest, Ingested};
 pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
 pub use online::{FeatureReply, LookupReply, LookupRequest, Values, ViewTimes};

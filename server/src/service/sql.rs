@@ -149,8 +149,8 @@ fn shown_columns(catalog: &Catalog, view: &FeatureView) -> Vec<(String, String)>
     }
     if let Some(source) = catalog.sources.get(&view.source) {
         show(&source.event_time, &source.event_time);
-        if let Some(created) = &source.created_time {
-            show(created, created);
+        for time in source.valid_to.iter().chain(&source.created_time) {
+            show(time, time);
         }
     }
     for feature in &view.features {

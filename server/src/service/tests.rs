@@ -96,6 +96,39 @@ async fn the_whole_loop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_row_is_explained() {
+    let bench = Bench::new().await;
+    bench.apply(FLIGHTS).await.unwrap();
+    bench.ingest("b1", weather(&[("JFK", 1, 10.0), ("JFK", 3, 30.0), ("EWR", 2, 20.0)])).await.unwrap();
+    let row = spine(&[("JFK", 2)]).collect().await.unwrap().remove(0);
+    let ask = |outputs: &[&str], runners_up| ExplainRequest {
+        training_set: training_set(Spine::Uploaded(String::new())),
+        row: row.clone(),
+        outputs: outputs.iter().map(|name| (*name).to_owned()).collect(),
+        runners_up,
+    };
+    let told = bench.service.explain_row(&bench.me, ask(&["temp"], None)).await.unwrap();
+    assert_eq!((told[0].view.as_str(), told[0].status, told[0].observations), ("origin_weather", "PRESENT", 2));
+    let outcomes: Vec<Outcome> = told[0].candidates.iter().map(|found| found.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Won, Outcome::AfterRowTime]);
+    assert_eq!(told[0].values.column(0).as_primitive::<Float64Type>().values(), &[10.0, 30.0]);
+    let unknown = bench.service.explain_row(&bench.me, ask(&["tmp"], None)).await.unwrap_err();
+    assert_eq!(unknown.kind, ErrorKind::NotFound);
+    assert!(unknown.to_string().contains("did you mean `temp`?"), "{unknown}");
+    let many = bench.service.explain_row(&bench.me, ask(&[], Some(1_001))).await.unwrap_err();
+    assert_eq!(many.kind, ErrorKind::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_are_held_back_are_refused_online_and_joined_offline() {
+    let bench = Bench::new().await;
+    let skipping = FLIGHTS.replace("    ttl: 24h\n", "    ttl: 24h\n    nulls: skip\n");
+    let refused = bench.apply(&skipping).await.unwrap_err();
+    assert!(refused.problems.iter().any(|problem| problem.to_string().contains("`online: false`")), "{refused:?}");
+    bench.apply(&skipping.replace("    nulls: skip\n", "    nulls: skip\n    online: false\n")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spines_are_kept_for_their_owner_and_forgotten() {
     let bench = Bench::new().await;
     bench.apply(FLIGHTS).await.unwrap();

@@ -73,6 +73,18 @@ pub(super) struct Options {
     pub(super) include_statuses: bool,
 }
 
+impl Options {
+    pub(super) fn of(request: &TrainingSetRequest) -> Self {
+        Self {
+            event_time_column: request.event_time_column.clone(),
+            full_names: request.full_names,
+            as_of: request.as_of,
+            include_event_times: request.include_event_times,
+            include_statuses: request.include_statuses,
+        }
+    }
+}
+
 impl Tidegate {
     /// Keeps batches for later training sets of the same principal and project.
     ///
@@ -161,14 +173,7 @@ impl Tidegate {
         spine: LogicalPlan,
     ) -> Result<LogicalPlan> {
         let resolved = catalog.resolve(&request.selection, request.full_names)?;
-        let options = Options {
-            event_time_column: request.event_time_column.clone(),
-            full_names: request.full_names,
-            as_of: request.as_of,
-            include_event_times: request.include_event_times,
-            include_statuses: request.include_statuses,
-        };
-        join(&self.tables, catalog, &resolved, &options, spine).await
+        join(&self.tables, catalog, &resolved, &Options::of(request), spine).await
     }
 }
 
@@ -180,7 +185,19 @@ pub(super) async fn join(
     options: &Options,
     spine: LogicalPlan,
 ) -> Result<LogicalPlan> {
-    let spine_time = time_column(spine.schema().as_arrow(), &options.event_time_column)?;
+    let spec = spec(tables, catalog, resolved, options, spine.schema().as_arrow()).await?;
+    Ok(point_in_time::plan(spine, spec).map_err(tidegate_offline::Error::from)?)
+}
+
+/// What was resolved as the join reads it, every table at its newest version, taken once.
+pub(super) async fn spec(
+    tables: &Tables,
+    catalog: &Catalog,
+    resolved: &Resolved,
+    options: &Options,
+    spine: &Schema,
+) -> Result<Spec> {
+    let spine_time = time_column(spine, &options.event_time_column)?;
     let mut snapshots: HashMap<&str, Arc<Snapshot>> = HashMap::new();
     let mut views = Vec::with_capacity(resolved.views.len());
     for used in &resolved.views {
@@ -191,8 +208,7 @@ pub(super) async fn join(
         }
         views.push(view(used, snapshots[source].clone(), options));
     }
-    let spec = Spec { spine_time, views, as_of: options.as_of };
-    Ok(point_in_time::plan(spine, spec).map_err(tidegate_offline::Error::from)?)
+    Ok(Spec { spine_time, views, as_of: options.as_of })
 }
 
 fn view(used: &ResolvedView, snapshot: Arc<Snapshot>, options: &Options) -> View {
@@ -210,10 +226,12 @@ fn view(used: &ResolvedView, snapshot: Arc<Snapshot>, options: &Options) -> View
         snapshot,
         keys: used.keys.iter().map(key).collect(),
         event_time: used.source.event_time.clone(),
+        valid_to: used.source.valid_to.clone(),
         created_time: used.source.created_time.clone(),
         availability: used.view.availability,
         upper: used.view.upper,
         ttl: used.view.ttl,
+        nulls: used.view.nulls,
         features: used.features.iter().map(feature).collect(),
         event_time_output: options.include_event_times.then(|| format!("{}__event_time", used.alias)),
         status_output: options.include_statuses.then(|| format!("{}__status", used.alias)),

@@ -25,6 +25,7 @@ impl Resolver<'_> {
                 columns.insert((source.name.clone(), column.to_owned()), said);
             };
             time(&source.event_time, "event time");
+            source.valid_to.iter().for_each(|end| time(end, "end of validity"));
             source.created_time.iter().for_each(|created| time(created, "created time"));
         }
         self.view_columns(&mut columns);

@@ -181,21 +181,17 @@ impl<'a> Resolver<'a> {
             let before = self.reported;
             let value = &item.value;
             let location = self.location(item);
-            self.column_name(item, &[Field("event_time")], &value.event_time);
-            if let Some(created) = &value.created_time {
-                self.column_name(item, &[Field("created_time")], created);
-                if *created == value.event_time {
-                    let message = format!("`{created}` is the event time and can't be the created time as well");
-                    let help = "leave `created_time` out unless another column says when rows were written".to_owned();
-                    self.report(item, &[Field("created_time")], message, Some(help));
-                }
-            }
+            let event_time = self.event_time(item);
+            self.later_times(item, event_time.as_deref());
             let columns = self.source_columns(item);
-            if self.reported == before {
+            if self.reported == before
+                && let Some(event_time) = event_time
+            {
                 let source = Source {
                     name: value.name.clone(),
                     location,
-                    event_time: value.event_time.clone(),
+                    event_time,
+                    valid_to: value.valid_to.clone(),
                     created_time: value.created_time.clone(),
                     columns,
                     about: about(&value.description, &value.owner, &value.tags),
@@ -203,6 +199,62 @@ impl<'a> Resolver<'a> {
                 self.catalog.sources.insert(value.name.clone(), Arc::new(source));
             }
         }
+    }
+
+    /// The column of the event time, or of the start of validity that stands for it.
+    fn event_time(&mut self, item: &Item<v1::Source>) -> Option<String> {
+        let value = &item.value;
+        let fields = [("event_time", &value.event_time), ("valid_from", &value.valid_from)];
+        for (field, column) in fields {
+            column.iter().for_each(|column| self.column_name(item, &[Field(field)], column));
+        }
+        match (&value.event_time, &value.valid_from, &value.valid_to) {
+            (None, None, None) => {
+                let message = format!("source `{}` lacks `event_time`", value.name);
+                let help = "name the column that says when a row was so; where rows hold for a time, `valid_from` and \
+                            `valid_to` instead";
+                self.report(item, &[], message, Some(help.to_owned()));
+            }
+            (Some(_), Some(_), _) => {
+                let message = "`valid_from` stands for the event time: a source has one of them";
+                let help = "leave `event_time` out; the time that rows were written is `created_time`";
+                self.report(item, &[Field("event_time")], message, Some(help.to_owned()));
+            }
+            (_, None, Some(_)) => {
+                let help = "name the column of its start as `valid_from`, instead of `event_time`";
+                self.report(item, &[Field("valid_to")], "`valid_to` needs `valid_from`", Some(help.to_owned()));
+            }
+            (None, Some(_), None) => {
+                let help = "name the column of its end as `valid_to`; where rows have none, write `event_time` instead";
+                self.report(item, &[Field("valid_from")], "`valid_from` needs `valid_to`", Some(help.to_owned()));
+            }
+            (Some(_), None, None) | (None, Some(_), Some(_)) => {}
+        }
+        value.event_time.clone().or_else(|| value.valid_from.clone())
+    }
+
+    /// The columns of the end of validity and of the created time: each another one than those before.
+    fn later_times(&mut self, item: &Item<v1::Source>, event_time: Option<&str>) {
+        let value = &item.value;
+        let start = if value.valid_from.is_some() { "start of validity" } else { "event time" };
+        if let Some(end) = &value.valid_to {
+            self.column_name(item, &[Field("valid_to")], end);
+            if event_time == Some(end) {
+                let message = format!("`{end}` is the {start} and can't be the end of validity as well");
+                let help = "name the column that says until when a row holds".to_owned();
+                self.report(item, &[Field("valid_to")], message, Some(help));
+            }
+        }
+        let Some(created) = &value.created_time else { return };
+        self.column_name(item, &[Field("created_time")], created);
+        let taken = match () {
+            () if event_time == Some(created) => start,
+            () if value.valid_to.as_ref() == Some(created) => "end of validity",
+            () => return,
+        };
+        let message = format!("`{created}` is the {taken} and can't be the created time as well");
+        let help = "leave `created_time` out unless another column says when rows were written".to_owned();
+        self.report(item, &[Field("created_time")], message, Some(help));
     }
 
     fn location(&mut self, item: &Item<v1::Source>) -> Location {

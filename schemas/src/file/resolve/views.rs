@@ -10,7 +10,7 @@ use crate::file::item::Item;
 use crate::file::structure::{did_you_mean, quoted};
 use crate::file::v1;
 use crate::file::yaml::Step::{Field, Index, Key};
-use crate::time::{Availability, Micros, UpperBound};
+use crate::time::{Availability, Micros, Nulls, UpperBound};
 
 use super::{KEYS_MAX, Resolver, about, defaults, name_fault};
 
@@ -46,6 +46,11 @@ impl Resolver<'_> {
             None | Some(v1::Upper::Inclusive) => UpperBound::Inclusive,
             Some(v1::Upper::Exclusive) => UpperBound::Exclusive,
         };
+        let nulls = match value.nulls {
+            None | Some(v1::Nulls::Keep) => Nulls::Keep,
+            Some(v1::Nulls::Skip) => Nulls::Skip,
+        };
+        self.servable(item, nulls, source.as_deref());
         (keys.is_some() && source.is_some()).then(|| FeatureView {
             name: value.name.clone(),
             entities: value.entities.clone(),
@@ -56,9 +61,26 @@ impl Resolver<'_> {
             serve_ttl,
             availability,
             upper,
+            nulls,
             online: value.online,
             about: about(&value.description, &value.owner, &value.tags),
         })
+    }
+
+    /// Reports what makes a served view one that lookups would answer wrongly: they hold the newest row of an entity alone.
+    fn servable(&mut self, item: &Item<v1::FeatureView>, nulls: Nulls, source: Option<&Source>) {
+        if !item.value.online {
+            return;
+        }
+        let help = "write `online: false`, which leaves the view to training sets";
+        if nulls == Nulls::Skip {
+            let message = "a view with `nulls: skip` can't be served: lookups know the newest observation alone";
+            self.report(item, &[Field("nulls")], message, Some(help.to_owned()));
+        }
+        if let Some(source) = source.filter(|source| source.valid_to.is_some()) {
+            let message = format!("the rows of source `{}` end, and lookups would serve them after that", source.name);
+            self.report(item, &[Field("source")], message, Some(help.to_owned()));
+        }
     }
 
     /// The keys of the view's entities; `None` when one of those is not there or not sound.
@@ -274,7 +296,9 @@ impl Resolver<'_> {
 /// What a column is to its source's time, if anything.
 fn time_column(source: &Source, column: &str) -> Option<&'static str> {
     if column == source.event_time {
-        Some("event time")
+        Some(if source.valid_to.is_some() { "start of validity" } else { "event time" })
+    } else if source.valid_to.as_deref() == Some(column) {
+        Some("end of validity")
     } else if source.created_time.as_deref() == Some(column) {
         Some("created time")
     } else {

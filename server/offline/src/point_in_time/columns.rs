@@ -157,6 +157,11 @@ impl Times {
         Some(Self { values, nulls: raw.nulls().cloned() })
     }
 
+    /// The time in a row, unless it is null.
+    pub(super) fn get(&self, row: usize) -> Option<Micros> {
+        (!self.is_null(row)).then(|| self.values[row])
+    }
+
     pub(super) fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }

@@ -60,6 +60,12 @@ pub enum Error {
         /// Its type.
         table_type: DataType,
     },
+    /// A question about one row that brings none or several.
+    #[error("one row of a spine is explained at a time, and {rows} were given; send the row in question")]
+    OneRow {
+        /// How many were given.
+        rows: usize,
+    },
     /// A time column that is no time.
     #[error("{place} column `{column}` is {data_type}, which is not a time; cast it to a timestamp")]
     TimeType {
@@ -140,6 +146,7 @@ impl Error {
             | Self::KeyTypes { .. }
             | Self::TimeType { .. }
             | Self::Clash(_)
+            | Self::OneRow { .. }
             | Self::SpineValue { .. }
             | Self::SpineTooLong => ErrorKind::Invalid,
             Self::TableColumn { .. } | Self::FeatureType { .. } => ErrorKind::Precondition,

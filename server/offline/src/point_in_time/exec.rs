@@ -36,7 +36,7 @@ use super::metrics::{JoinMetrics, ViewMetrics};
 use super::plan::{check, describe, output_schema};
 use super::scan::{self, Scan, Window};
 use super::spine::{self, SpineIndex, SpineRows};
-use super::{EXPIRED, Error, Feature, Result, Spec};
+use super::{EXPIRED, Error, Feature, Nulls, Result, Spec, View};
 
 /// Rows of a piece of the spine, at most: rows are numbered by 32 bits.
 const PIECE_ROWS_MAX: usize = 1 << 31;
@@ -136,7 +136,7 @@ impl ExecutionPlan for PointInTimeExec {
             batch_rows: context.session_config().batch_size().max(1),
             reservation: MemoryConsumer::new("PointInTime").register(context.memory_pool()),
             baseline: BaselineMetrics::new(&self.metrics, partition),
-            metrics: self.spec.views.iter().map(|view| ViewMetrics::new(&self.metrics, &view.alias)).collect(),
+            reads: self.spec.views.iter().enumerate().flat_map(|(at, view)| reads(at, view, &self.metrics)).collect(),
             timed: JoinMetrics::new(&self.metrics, partition),
             context,
         };
@@ -155,6 +155,39 @@ impl ExecutionPlan for PointInTimeExec {
     }
 }
 
+/// One search for winners: a view's, or those of one of its features.
+struct Read {
+    /// Number of the view.
+    of: usize,
+    /// The view with the features that these winners give.
+    view: Arc<View>,
+    /// The feature's column without which an observation does not count where it is null.
+    needed: Option<String>,
+    metrics: ViewMetrics,
+}
+
+/// The reads of a view, whose columns together are the view's. Where nulls are skipped each feature has winners of its own.
+fn reads(of: usize, view: &View, set: &ExecutionPlanMetricsSet) -> Vec<Read> {
+    let read = |view: View, needed: Option<String>| {
+        let metrics = ViewMetrics::new(set, &view.alias);
+        Read { of, view: Arc::new(view), needed, metrics }
+    };
+    if view.nulls == Nulls::Keep {
+        return vec![read(view.clone(), None)];
+    }
+    let of_feature = |feature: &Feature| {
+        let (alias, features) = (format!("{}.{}", view.alias, feature.column), vec![feature.clone()]);
+        let (event_time_output, status_output) = (None, None);
+        let view = View { alias, features, event_time_output, status_output, ..view.clone() };
+        read(view, Some(feature.column.clone()))
+    };
+    let mut reads: Vec<Read> = view.features.iter().map(of_feature).collect();
+    if view.event_time_output.is_some() || view.status_output.is_some() || reads.is_empty() {
+        reads.push(read(View { features: Vec::new(), ..view.clone() }, None));
+    }
+    reads
+}
+
 /// One run of the operator.
 struct Join {
     spine: Arc<dyn ExecutionPlan>,
@@ -164,7 +197,7 @@ struct Join {
     batch_rows: usize,
     reservation: MemoryReservation,
     baseline: BaselineMetrics,
-    metrics: Vec<ViewMetrics>,
+    reads: Vec<Read>,
     timed: JoinMetrics,
     context: Arc<TaskContext>,
 }
@@ -181,10 +214,18 @@ impl Join {
                 spine::index(&rows, &self.spec).await?
             };
             self.reservation.try_grow(index_bytes(&rows, &indexes))?;
-            let mut views = Vec::with_capacity(indexes.len());
-            for (at, index) in indexes.into_iter().enumerate() {
-                let _timer = self.metrics[at].scan_time.timer();
-                views.push(Arc::new(self.scan(at, index, &rows).await?));
+            let mut views: Vec<Arc<ViewRead>> = Vec::with_capacity(self.reads.len());
+            for read in &self.reads {
+                let _timer = read.metrics.scan_time.timer();
+                let index = &indexes[read.of];
+                let same = views.iter().zip(&self.reads).find(|(done, of)| same_winners(done, of, read, index));
+                let same = same.map(|(done, _)| done.clone());
+                views.push(Arc::new(match same {
+                    Some(done) => {
+                        ViewRead { view: read.view.clone(), metrics: read.metrics.clone(), ..done.as_ref().clone() }
+                    }
+                    None => self.scan(read, index.clone(), &rows).await?,
+                }));
             }
             if !self.put_out(&rows, &views, &output).await? {
                 return Ok(());
@@ -210,7 +251,8 @@ impl Join {
     ) -> PlanResult<Option<SpineRows>> {
         let (mut batches, mut rows, budget) = (Vec::new(), 0, self.piece_bytes());
         let mut bytes = 0_usize;
-        while bytes < budget && rows < PIECE_ROWS_MAX {
+        // A piece has a batch at least, whatever the pool says: its reservations then tell what is missing.
+        while rows < self.batch_rows || bytes < budget && rows < PIECE_ROWS_MAX {
             let next = match left.take() {
                 Some(batch) => Some(batch),
                 None => spine.next().await.transpose()?,
@@ -221,7 +263,7 @@ impl Join {
             }
             let held = crate::runtime::batch_bytes(&batch);
             let row_bytes = held / batch.num_rows() + self.joined_row_bytes();
-            let room = (budget.saturating_sub(bytes) / row_bytes).clamp(1, PIECE_ROWS_MAX - rows);
+            let room = (budget.saturating_sub(bytes) / row_bytes).max(self.batch_rows).min(PIECE_ROWS_MAX - rows);
             let taken = batch.num_rows().min(room);
             if taken < batch.num_rows() {
                 *left = Some(batch.slice(taken, batch.num_rows() - taken));
@@ -250,9 +292,9 @@ impl Join {
         keys * KEY_BYTES + self.spec.views.len() * scan::WINNER_BYTES + self.workers * scan::SLOT_BYTES
     }
 
-    /// Phase 1 for one view.
-    async fn scan(&self, at: usize, index: Arc<SpineIndex>, rows: &Arc<SpineRows>) -> PlanResult<ViewRead> {
-        let (view, metrics) = (Arc::new(self.spec.views[at].clone()), self.metrics[at].clone());
+    /// Phase 1 for one read.
+    async fn scan(&self, read: &Read, index: Arc<SpineIndex>, rows: &Arc<SpineRows>) -> PlanResult<ViewRead> {
+        let (view, metrics) = (read.view.clone(), read.metrics.clone());
         let window = rows.span().map(|span| Window::new(&view, span, self.spec.as_of));
         let wanted = |file: &_| window.is_some_and(|window| !window.misses_file(file, &view.event_time));
         metrics.files.add(view.snapshot.files.len());
@@ -261,21 +303,23 @@ impl Join {
         self.reservation.try_grow(files.bytes() + scan::winner_bytes(&index))?;
         let winners = match window {
             Some(window) => {
-                let workers = self.reservation.new_empty();
-                workers.try_grow(scan::worker_bytes(&view, &index) * self.workers)?;
+                let held = self.reservation.new_empty();
+                held.try_grow(scan::worker_bytes(&view, &index) * self.workers)?;
                 let scan = Scan {
                     view: view.clone(),
                     files: files.clone(),
                     index: index.clone(),
                     window,
                     as_of: self.spec.as_of,
+                    needed: read.needed.clone(),
                     metrics: metrics.clone(),
+                    memory: self.reservation.new_empty(),
                 };
                 scan::winners(scan, self.workers).await?
             }
             None => Vec::new(),
         };
-        Ok(ViewRead { view, files, index, winners, metrics })
+        Ok(ViewRead { view, files, index, winners: Arc::new(winners), metrics })
     }
 
     /// Phase 2, range after range of spine rows; whether somebody still reads the output.
@@ -352,6 +396,21 @@ impl Join {
             _ => RANGE_BYTES_MAX,
         }
     }
+}
+
+/// Whether `done`, which was done for `of`, has the winners that `read` looks for in `index`: views that cut one table's
+/// columns up, or take them under other names, differ in what comes after.
+fn same_winners(done: &ViewRead, of: &Read, read: &Read, index: &Arc<SpineIndex>) -> bool {
+    let rule = |view: &View| (view.availability, view.upper, view.event_time.clone(), view.created_time.clone());
+    let table_keys = |view: &View| view.keys.iter().map(|key| key.table_column.clone()).collect::<Vec<_>>();
+    let (a, b) = (&of.view, &read.view);
+    Arc::ptr_eq(&done.index, index)
+        && Arc::ptr_eq(&a.snapshot, &b.snapshot)
+        && table_keys(a) == table_keys(b)
+        && rule(a) == rule(b)
+        && a.valid_to == b.valid_to
+        && of.needed == read.needed
+        && Window::ttl(a) == Window::ttl(b)
 }
 
 fn index_bytes(rows: &SpineRows, indexes: &[Arc<SpineIndex>]) -> usize {

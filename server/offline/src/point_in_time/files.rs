@@ -25,7 +25,7 @@ use parquet::schema::types::SchemaDescriptor;
 use tidegate_schemas::time::Micros;
 
 use super::columns::{Rounding, Unit};
-use super::pages::{Chunk, readable};
+use super::pages::{Chunk, contained, readable};
 use super::{Error, Result};
 use crate::table::snapshot::{DataFile, Snapshot};
 
@@ -115,11 +115,13 @@ impl Files {
         let file = &self.files[file];
         let mask = ProjectionMask::roots(file.metadata.parquet_schema(), columns.iter().copied());
         let group = file.metadata.metadata().row_group(group);
-        let ranges: Vec<Range<u64>> = (0..group.num_columns())
-            .filter(|leaf| mask.leaf_included(*leaf))
-            .map(|leaf| group.column(leaf).byte_range())
-            .map(|(start, length)| start..start.saturating_add(length))
-            .collect();
+        let range = |leaf| {
+            let (start, length) = contained(|| Ok(group.column(leaf).byte_range()))?;
+            Ok(start..start.saturating_add(length))
+        };
+        let ranges = (0..group.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).map(range);
+        let ranges: Vec<Range<u64>> =
+            ranges.collect::<Result<_, ParquetError>>().map_err(|error| self.broken(file, error))?;
         let bytes = self.store.get_ranges(&file.data.path, &ranges).await;
         let bytes = bytes.map_err(|error| file_error(&self.table, &file.data.path, Box::new(error)))?;
         let chunks = ranges.iter().map(|range| range.start).zip(bytes).collect();

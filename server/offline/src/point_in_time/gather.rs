@@ -31,13 +31,20 @@ use super::{EXPIRED, Error, Feature, NOT_FOUND, PRESENT, Result, View};
 const BATCH_ROWS: usize = 8_192;
 
 /// A view after phase 1.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ViewRead {
     pub(super) view: Arc<View>,
     pub(super) files: Arc<Files>,
     pub(super) index: Arc<SpineIndex>,
-    pub(super) winners: Vec<Winner>,
+    pub(super) winners: Arc<Vec<Winner>>,
     pub(super) metrics: ViewMetrics,
+}
+
+impl ViewRead {
+    /// Whether another read's winners, and which of them are fresh, are the same.
+    fn same_rows(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.winners, &other.winners) && self.view.ttl == other.view.ttl
+    }
 }
 
 /// What a range of spine rows wants of a view.
@@ -64,16 +71,23 @@ struct Part {
 /// A file that is gone or can't be read, or a value that does not convert to its feature's type.
 pub(super) async fn gather(views: &[Arc<ViewRead>], rows: Range<usize>, workers: usize) -> Result<Vec<ArrayRef>> {
     let wanted = want(views, &rows).await?;
-    let columns: Vec<Column> = wanted
-        .iter()
-        .flat_map(|wanted| wanted.read.view.features.iter().map(|feature| (wanted.clone(), feature.clone())))
-        .map(|(wanted, feature)| Column::new(wanted, feature))
-        .collect();
+    let (mut columns, mut places): (Vec<Column>, Vec<usize>) = (Vec::new(), Vec::new());
+    for wanted in &wanted {
+        for feature in &wanted.read.view.features {
+            // Views on one table may fetch one column under several names: it is decoded once.
+            let known = columns.iter().position(|column| column.is(&wanted.read, feature));
+            places.push(known.unwrap_or(columns.len()));
+            if known.is_none() {
+                columns.push(Column::new(wanted.clone(), feature.clone()));
+            }
+        }
+    }
     let features = decode(columns, workers).await?;
-    let mut features = features.into_iter();
+    let mut places = places.into_iter();
     let mut output = Vec::new();
     for wanted in &wanted {
-        output.extend(features.by_ref().take(wanted.read.view.features.len()));
+        let of_view = places.by_ref().take(wanted.read.view.features.len());
+        output.extend(of_view.map(|place| features[place].clone()));
         output.extend(wanted.event_times.clone());
         output.extend(wanted.statuses.clone());
     }
@@ -180,6 +194,13 @@ struct Column {
 impl Column {
     fn new(wanted: Arc<Wanted>, feature: Feature) -> Self {
         Self { wanted, feature, segments: Mutex::default(), left: AtomicUsize::new(0) }
+    }
+
+    /// Whether this is the column that `read` fetches for `feature`.
+    fn is(&self, read: &ViewRead, feature: &Feature) -> bool {
+        self.wanted.read.same_rows(read)
+            && self.feature.column == feature.column
+            && self.feature.data_type == feature.data_type
     }
 
     /// Cuts the column into at most `segments` runs of row groups.

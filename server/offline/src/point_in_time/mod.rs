@@ -4,7 +4,8 @@
 //! physical operator; [`exec`] collects the spine and drives the rest; [`spine`] turns its keys into groups and its
 //! times into slots; [`scan`] (phase 1) streams keys and times of every observation once, in any order on any thread,
 //! and keeps one best observation per slot; [`gather`] (phase 2) decodes the payload of winners only. [`files`] drives
-//! the parquet reader for both phases. [`metrics`] counts, [`mod@reference`] is the same join written naively.
+//! the parquet reader for both phases. [`metrics`] counts, [`mod@reference`] is the same join written naively. [`explain`] tells for one
+//! spine row which observation won and why the others lost, apart from all of these.
 //!
 //! Nothing here sorts or holds the big side, asks the wall clock, or decides by itself which observation is visible:
 //! the rule is `tidegate_schemas::time`, which [`mod@reference`] calls and the fast path restates over slots.
@@ -13,6 +14,7 @@ mod columns;
 mod dense;
 mod error;
 mod exec;
+pub mod explain;
 mod files;
 mod gather;
 mod metrics;
@@ -31,6 +33,7 @@ use tidegate_schemas::time::{Availability, Micros, UpperBound};
 pub use error::{Error, Result};
 pub use exec::PointInTimeExec;
 pub use plan::{Planner, PointInTime, plan, query_planner};
+pub use tidegate_schemas::time::Nulls;
 
 use crate::table::snapshot::Snapshot;
 
@@ -65,8 +68,10 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// Keys compared column by column; none for a global view, which joins on time alone.
     pub keys: Vec<Key>,
-    /// The table's event time column.
+    /// The table's event time column; where rows have a validity, the column of its start.
     pub event_time: String,
+    /// The table's column of the end of validity, where rows have one; null in rows that still hold.
+    pub valid_to: Option<String>,
     /// The table's created time column, where it has one. It breaks ties of event time under every availability.
     pub created_time: Option<String>,
     /// When observations count as known.
@@ -75,6 +80,8 @@ pub struct View {
     pub upper: UpperBound,
     /// How old a winner may be; none for any age.
     pub ttl: Option<Micros>,
+    /// Whether a feature that is null in the winner gets the latest visible value that is not, which has a ttl of its own.
+    pub nulls: Nulls,
     /// The features to fetch, in output order.
     pub features: Vec<Feature>,
     /// Name of an output column with the winner's event time (timestamp, µs, UTC), also where it has expired.

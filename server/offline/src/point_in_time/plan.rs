@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use super::columns::{Family, Unit, reads_as};
-use super::{Error, PointInTimeExec, Result, Spec, View};
+use super::{Error, Nulls, PointInTimeExec, Result, Spec, View};
 
 /// Joins `spine` to the views of `spec` as of its times.
 ///
@@ -59,16 +59,22 @@ pub(super) fn output_schema(spine: &Schema, spec: &Spec) -> SchemaRef {
 
 /// Checks that `spec` fits a spine of this schema.
 pub(super) fn check(spine: &Schema, spec: &Spec) -> Result<()> {
+    check_columns(spine, spec)?;
+    check_names(spine, spec)
+}
+
+/// The part of [`check`] that is about what is read.
+pub(super) fn check_columns(spine: &Schema, spec: &Spec) -> Result<()> {
     let time = spine_field(spine, "time", &spec.spine_time, None)?;
     check_time("the spine's time", time)?;
-    for view in &spec.views {
-        check_view(spine, view)?;
-    }
-    check_names(spine, spec)
+    spec.views.iter().try_for_each(|view| check_view(spine, view))
 }
 
 fn check_view(spine: &Schema, view: &View) -> Result<()> {
     check_time(&format!("view `{}`: event time", view.alias), table_field(view, &view.event_time)?)?;
+    if let Some(end) = &view.valid_to {
+        check_time(&format!("view `{}`: end of validity", view.alias), table_field(view, end)?)?;
+    }
     if let Some(created) = &view.created_time {
         check_time(&format!("view `{}`: created time", view.alias), table_field(view, created)?)?;
     }
@@ -254,8 +260,10 @@ fn describe_view(view: &View) -> String {
         })
         .collect();
     let ttl = view.ttl.map_or_else(String::new, |ttl| format!(", ttl={ttl}us"));
+    let valid_to = view.valid_to.as_ref().map_or_else(String::new, |column| format!(", valid_to={column}"));
+    let nulls = if view.nulls == Nulls::Skip { ", nulls=skip" } else { "" };
     format!(
-        "{}(table={}@{}, keys=[{}], availability={:?}, upper={:?}{ttl}, features={})",
+        "{}(table={}@{}, keys=[{}], availability={:?}, upper={:?}{ttl}{valid_to}{nulls}, features={})",
         view.alias,
         view.snapshot.name,
         view.snapshot.version,

@@ -1,7 +1,7 @@
 //! The point-in-time join written naively, over batches in memory: what the fast path must equal.
 //!
-//! For each spine row, all observations with its keys, of those the visible, of those the one that supersedes the others,
-//! of that the values unless it has expired; every step by the rule in `tidegate_schemas::time`. It shares no code with
+//! For each spine row, all observations with its keys, of those the visible and valid, of those the one that supersedes the
+//! others, for each feature where nulls are skipped; of that the values unless it has expired; every step by the rule in `tidegate_schemas::time`. It shares no code with
 //! the operator beyond the description of the read ([`Spec`]) and sees no files: no slots, no pruning, no late payload.
 
 use std::collections::HashMap;
@@ -12,9 +12,9 @@ use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use tidegate_schemas::time::{Address, Micros, Rank, expired, knowledge_time, supersedes, visible};
+use tidegate_schemas::time::{Address, Micros, Nulls, Rank, expired, knowledge_time, supersedes, valid, visible};
 
-use super::{EXPIRED, NOT_FOUND, PRESENT, Spec, View};
+use super::{EXPIRED, Feature, NOT_FOUND, PRESENT, Spec, View};
 
 /// Consecutive rows of a table as they stand in history.
 #[derive(Debug, Clone)]
@@ -40,13 +40,15 @@ pub fn join(spine: &RecordBatch, spec: &Spec, tables: &[Vec<Rows>]) -> Result<Re
         let observations = by_key(view, table)?;
         let keys: Vec<&ArrayRef> =
             view.keys.iter().map(|key| column(spine, &key.spine_column)).collect::<Result<_>>()?;
+        let values = values(view, table)?;
         let mut winners = Vec::with_capacity(spine.num_rows());
         for row in 0..spine.num_rows() {
             let at = time(times, row, false)?;
             let candidates = key(&keys, row)?.and_then(|key| observations.get(&key));
-            winners.push(candidates.zip(at).and_then(|(candidates, at)| winner(view, candidates, at, spec.as_of)));
+            let seen = candidates.zip(at).map(|(candidates, at)| (seen(view, candidates, at, spec.as_of), at));
+            winners.push(seen.and_then(|(seen, at)| winner(view, &seen, &values, at)));
         }
-        for (field, array) in output(view, table, &winners)? {
+        for (field, array) in output(view, &values, &winners)? {
             fields.push(Arc::new(field));
             columns.push(array);
         }
@@ -60,16 +62,16 @@ pub fn join(spine: &RecordBatch, spec: &Spec, tables: &[Vec<Rows>]) -> Result<Re
 struct Observation {
     rank: Rank,
     known: Option<Micros>,
-    batch: usize,
-    row: usize,
+    valid_to: Option<Micros>,
+    /// Number of the batch, and row in it.
+    place: (usize, usize),
 }
 
-/// The winner of a spine row.
+/// The winner of a spine row, and where each feature's value is, if anywhere.
 struct Found {
     event: Micros,
     fresh: bool,
-    batch: usize,
-    row: usize,
+    values: Vec<Option<(usize, usize)>>,
 }
 
 /// A key value in a form where equal means equal, whatever the column's width or encoding.
@@ -80,22 +82,36 @@ enum Value {
     Bytes(Vec<u8>),
 }
 
-fn winner(view: &View, candidates: &[Observation], at: Micros, as_of: Option<Micros>) -> Option<Found> {
+/// The observations that a reader at `at` may use.
+fn seen<'a>(view: &View, candidates: &'a [Observation], at: Micros, as_of: Option<Micros>) -> Vec<&'a Observation> {
+    let sees =
+        |seen: &&Observation| visible(seen.rank.event, seen.known, at, as_of, view.upper) && valid(seen.valid_to, at);
+    candidates.iter().filter(sees).collect()
+}
+
+fn winner(view: &View, seen: &[&Observation], values: &[Vec<ArrayRef>], at: Micros) -> Option<Found> {
+    let best = newest(seen.iter().copied())?;
+    let fresh = |found: &Observation| !expired(found.rank.event, at, view.ttl);
+    let value = |arrays: &Vec<ArrayRef>| {
+        let holds = |seen: &&Observation| arrays[seen.place.0].is_valid(seen.place.1);
+        let found = match view.nulls {
+            Nulls::Keep => Some(best),
+            Nulls::Skip => newest(seen.iter().copied().filter(holds)),
+        };
+        found.filter(|found| fresh(found)).map(|found| found.place)
+    };
+    Some(Found { event: best.rank.event, fresh: fresh(best), values: values.iter().map(value).collect() })
+}
+
+/// The observation that supersedes all others.
+fn newest<'a>(of: impl Iterator<Item = &'a Observation>) -> Option<&'a Observation> {
     let mut best: Option<&Observation> = None;
-    for candidate in candidates {
-        if !visible(candidate.rank.event, candidate.known, at, as_of, view.upper) {
-            continue;
-        }
+    for candidate in of {
         if best.is_none_or(|best| supersedes(&candidate.rank, &best.rank)) {
             best = Some(candidate);
         }
     }
-    best.map(|best| Found {
-        event: best.rank.event,
-        fresh: !expired(best.rank.event, at, view.ttl),
-        batch: best.batch,
-        row: best.row,
-    })
+    best
 }
 
 fn by_key(view: &View, table: &[Rows]) -> Result<HashMap<Vec<Value>, Vec<Observation>>> {
@@ -105,6 +121,7 @@ fn by_key(view: &View, table: &[Rows]) -> Result<HashMap<Vec<Value>, Vec<Observa
             view.keys.iter().map(|key| column(&rows.batch, &key.table_column)).collect::<Result<_>>()?;
         let events = column(&rows.batch, &view.event_time)?;
         let created = view.created_time.as_ref().map(|name| column(&rows.batch, name)).transpose()?;
+        let ends = view.valid_to.as_ref().map(|name| column(&rows.batch, name)).transpose()?;
         for row in 0..rows.batch.num_rows() {
             let (Some(key), Some(event)) = (key(&keys, row)?, time(events, row, true)?) else { continue };
             let created = created.map(|created| time(created, row, true)).transpose()?.flatten();
@@ -112,28 +129,33 @@ fn by_key(view: &View, table: &[Rows]) -> Result<HashMap<Vec<Value>, Vec<Observa
             observations.entry(key).or_default().push(Observation {
                 rank: Rank { event, created, address },
                 known: knowledge_time(view.availability, event, created, rows.committed),
-                batch: number,
-                row,
+                valid_to: ends.map(|ends| time(ends, row, true)).transpose()?.flatten(),
+                place: (number, row),
             });
         }
     }
     Ok(observations)
 }
 
-fn output(view: &View, table: &[Rows], winners: &[Option<Found>]) -> Result<Vec<(Field, ArrayRef)>> {
+/// For each feature one array per batch, of its type.
+fn values(view: &View, table: &[Rows]) -> Result<Vec<Vec<ArrayRef>>> {
+    let of = |feature: &Feature| {
+        let array = |rows: &Rows| Ok(cast(column(&rows.batch, &feature.column)?, &feature.data_type)?);
+        table.iter().map(array).collect()
+    };
+    view.features.iter().map(of).collect()
+}
+
+fn output(view: &View, values: &[Vec<ArrayRef>], winners: &[Option<Found>]) -> Result<Vec<(Field, ArrayRef)>> {
     let mut output = Vec::new();
-    for feature in &view.features {
+    for (number, (feature, arrays)) in view.features.iter().zip(values).enumerate() {
         // The last array is one null, for rows without a value.
-        let mut arrays = Vec::with_capacity(table.len() + 1);
-        for rows in table {
-            arrays.push(cast(column(&rows.batch, &feature.column)?, &feature.data_type)?);
-        }
-        arrays.push(new_null_array(&feature.data_type, 1));
-        let indices: Vec<(usize, usize)> = winners
-            .iter()
-            .map(|found| found.as_ref().filter(|found| found.fresh).map_or((table.len(), 0), |f| (f.batch, f.row)))
-            .collect();
-        let values = interleave(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>(), &indices)?;
+        let null = new_null_array(&feature.data_type, 1);
+        let place = |found: &Option<Found>| found.as_ref().and_then(|found| found.values[number]);
+        let places: Vec<(usize, usize)> =
+            winners.iter().map(|found| place(found).unwrap_or((arrays.len(), 0))).collect();
+        let arrays: Vec<&dyn Array> = arrays.iter().chain([&null]).map(AsRef::as_ref).collect();
+        let values = interleave(&arrays, &places)?;
         output.push((Field::new(&feature.output, feature.data_type.clone(), true), values));
     }
     if let Some(name) = &view.event_time_output {

@@ -362,6 +362,12 @@ impl SpineIndex {
         (self.first_slot[group as usize], self.first_slot[group as usize + 1])
     }
 
+    /// The first slot of a group whose time is not before `from`, or the one past its last.
+    pub(super) fn first_at(&self, group: u32, from: Micros) -> u32 {
+        let (first, end) = self.slots_of(group);
+        first + self.times[first as usize..end as usize].partition_point(|time| *time < from) as u32
+    }
+
     /// The times of all slots, ascending within a group.
     pub(super) fn times(&self) -> &[Micros] {
         &self.times

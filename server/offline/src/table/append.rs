@@ -188,29 +188,15 @@ impl Append {
         adds: &[Add],
         rows: u64,
     ) -> Result<(), DeltaTableError> {
-        let state = delta.snapshot()?;
         let id = &self.request.batch_id;
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        let properties = CommitProperties::default()
-            .with_max_retries(0)
-            .with_cleanup_expired_logs(Some(false))
-            .with_application_transactions(vec![
-                Transaction::new(format!("{VERSION_PREFIX}{id}"), version),
-                Transaction::new(format!("{ROWS_PREFIX}{id}"), rows),
-            ]);
+        let transactions = vec![
+            Transaction::new(format!("{VERSION_PREFIX}{id}"), version),
+            Transaction::new(format!("{ROWS_PREFIX}{id}"), rows),
+        ];
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let actions = adds.iter().cloned().map(Action::Add).collect();
-        let committed = CommitBuilder::from(properties)
-            .with_actions(actions)
-            .build(Some(state as &dyn TableReference), self.table.log_store(), operation)
-            .into_prepared_commit_future()
-            .await?
-            .await?;
-        // What follows a commit, a checkpoint now and then, does not undo it.
-        if let Err(error) = committed.await {
-            tracing::warn!(table = self.table.name(), version, %error, "no checkpoint was written");
-        }
-        Ok(())
+        commit_exactly(&self.table, delta, actions, transactions, operation).await
     }
 
     /// An error of a commit does not say whether it happened: the log does.
@@ -226,8 +212,34 @@ impl Append {
     }
 }
 
+/// Commits as the version after `delta`, or fails.
+pub(super) async fn commit_exactly(
+    table: &DeltaSource,
+    delta: &DeltaTable,
+    actions: Vec<Action>,
+    transactions: Vec<Transaction>,
+    operation: DeltaOperation,
+) -> Result<(), DeltaTableError> {
+    let state = delta.snapshot()?;
+    let properties = CommitProperties::default()
+        .with_max_retries(0)
+        .with_cleanup_expired_logs(Some(false))
+        .with_application_transactions(transactions);
+    let committed = CommitBuilder::from(properties)
+        .with_actions(actions)
+        .build(Some(state as &dyn TableReference), table.log_store(), operation)
+        .into_prepared_commit_future()
+        .await?
+        .await?;
+    // What follows a commit, a checkpoint now and then, does not undo it.
+    if let Err(error) = committed.await {
+        tracing::warn!(table = table.name(), %error, "no checkpoint was written");
+    }
+    Ok(())
+}
+
 /// Whether another writer took the version: this commit did not happen.
-fn lost_race(error: &DeltaTableError) -> bool {
+pub(super) fn lost_race(error: &DeltaTableError) -> bool {
     match error {
         DeltaTableError::VersionAlreadyExists(_) => true,
         DeltaTableError::Transaction { source } => matches!(
@@ -241,13 +253,13 @@ fn lost_race(error: &DeltaTableError) -> bool {
 }
 
 /// Files that no commit names yet: deleted when dropped.
-struct Unpublished {
-    adds: Vec<Add>,
+pub(super) struct Unpublished {
+    pub(super) adds: Vec<Add>,
     store: Arc<dyn ObjectStore>,
 }
 
 impl Unpublished {
-    fn new(store: &Arc<dyn ObjectStore>) -> Self {
+    pub(super) fn new(store: &Arc<dyn ObjectStore>) -> Self {
         Self { adds: Vec::new(), store: store.clone() }
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct DeltaSource {
     refreshing: tokio::sync::Mutex<()>,
     /// One commit at a time from this process: others would only lose the race and try again.
     pub(super) committing: tokio::sync::Mutex<()>,
+    /// One compaction at a time from this process.
+    pub(super) compacting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -102,6 +104,7 @@ impl DeltaSource {
             older: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             committing: tokio::sync::Mutex::default(),
+            compacting: tokio::sync::Mutex::default(),
         })
     }
 
@@ -246,7 +249,7 @@ impl DeltaSource {
             if commit.removes.values().any(|data_change| *data_change) {
                 return Ok(Changes { files: Vec::new(), rewritten: true });
             }
-            added.extend(commit.adds.iter().filter(|(_, data_change)| *data_change).map(|(path, _)| path.as_str()));
+            added.extend(commit.adds.iter().filter(|added| added.new_rows).map(|added| added.path.as_str()));
         }
         let files: Vec<DataFile> =
             snapshot.files.iter().filter(|file| added.contains(file.path.as_ref())).cloned().collect();
@@ -412,6 +415,7 @@ fn data_file(
         added_version: place.version,
         order: place.order,
         committed: place.committed,
+        compacted: place.compacted,
         partition: partition(view, schema, partition_columns)?,
         ranges: stats.ranges,
         deleted_rows: deleted.get(path.as_ref()).cloned(),

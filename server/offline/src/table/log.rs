@@ -15,6 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use parking_lot::Mutex;
 use tidegate_schemas::time::Micros;
 
+use super::compact::ADDRESS;
 use crate::error::{Error, Result};
 
 /// Commit files read at once.
@@ -25,12 +26,22 @@ const CONCURRENT_READS: usize = 16;
 pub(super) struct Commit {
     /// When it was committed.
     pub(super) committed: Option<Micros>,
-    /// Files added, in the order of the commit: path and whether their rows are new to the table.
-    pub(super) adds: Vec<(String, bool)>,
+    /// Files added, in the order of the commit.
+    pub(super) adds: Vec<Added>,
     /// Files removed: path and whether their rows left the table.
     pub(super) removes: HashMap<String, bool>,
     /// Application transactions: application and its version.
     pub(super) transactions: Vec<(String, i64)>,
+}
+
+/// A file that a commit added.
+#[derive(Debug)]
+pub(super) struct Added {
+    pub(super) path: String,
+    /// Whether its rows are new to the table.
+    pub(super) new_rows: bool,
+    /// The address a compaction gave it: that of the last file it replaces.
+    pub(super) address: Option<(i64, u32)>,
 }
 
 /// Where a file stands in the history.
@@ -39,6 +50,7 @@ pub(super) struct Place {
     pub(super) version: i64,
     pub(super) order: u32,
     pub(super) committed: Option<Micros>,
+    pub(super) compacted: bool,
 }
 
 /// A live file, as the snapshot names it.
@@ -94,14 +106,16 @@ impl History {
             for (at, commit) in self.commits(table, store, oldest, newest).await?.into_iter().rev() {
                 let Some(commit) = commit else { break 'history };
                 oldest_read = at;
-                for (order, (path, _)) in commit.adds.iter().enumerate() {
+                for (order, added) in commit.adds.iter().enumerate() {
                     // A commit that removes and adds the same path only marks rows of it as deleted: the rows that stay are
                     // as old as they were.
-                    if commit.removes.contains_key(path) || !wanted.remove(path.as_str()) {
+                    if commit.removes.contains_key(&added.path) || !wanted.remove(added.path.as_str()) {
                         continue;
                     }
-                    let order = u32::try_from(order).unwrap_or(u32::MAX);
-                    places.insert(path.clone(), Place { version: at, order, committed: commit.committed });
+                    let own = (at, u32::try_from(order).unwrap_or(u32::MAX));
+                    let (version, order) = added.address.unwrap_or(own);
+                    let (committed, compacted) = (commit.committed, added.address.is_some());
+                    places.insert(added.path.clone(), Place { version, order, committed, compacted });
                 }
             }
             newest = oldest - 1;
@@ -117,7 +131,8 @@ fn place_unknown(live: &[LiveFile], unknown: &HashSet<&str>, version: i64) -> Ve
     files.sort_by_key(|file| (file.modified, &file.path));
     let place = |(order, file): (usize, &LiveFile)| {
         let order = u32::try_from(order).unwrap_or(u32::MAX);
-        let place = Place { version: version.max(0), order, committed: file.modified.checked_mul(1000) };
+        let committed = file.modified.checked_mul(1000);
+        let place = Place { version: version.max(0), order, committed, compacted: false };
         (file.path.clone(), place)
     };
     files.into_iter().enumerate().map(place).collect()
@@ -132,7 +147,10 @@ async fn read_commit(table: &str, store: &Arc<dyn ObjectStore>, version: i64) ->
     let mut commit = Commit::default();
     for action in get_actions(number, &bytes).map_err(failed)? {
         match action {
-            Action::Add(Add { path, data_change, .. }) => commit.adds.push((path, data_change)),
+            Action::Add(Add { path, data_change, tags, .. }) => {
+                let address = tags.as_ref().and_then(|tags| address(tags.get(ADDRESS)?.as_deref()?));
+                commit.adds.push(Added { path, new_rows: data_change, address });
+            }
             Action::Remove(remove) => {
                 commit.removes.insert(remove.path, remove.data_change);
             }
@@ -147,6 +165,12 @@ async fn read_commit(table: &str, store: &Arc<dyn ObjectStore>, version: i64) ->
         commit.committed = modified(store, version).await;
     }
     Ok(Some(commit))
+}
+
+/// `version/order`, as a compaction tags its files.
+fn address(tag: &str) -> Option<(i64, u32)> {
+    let (version, order) = tag.split_once('/')?;
+    Some((version.parse().ok()?, order.parse().ok()?))
 }
 
 /// When the commit file was written: what counts where the commit itself does not say.

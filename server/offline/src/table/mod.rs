@@ -2,16 +2,19 @@
 //!
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
 //! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
-//! [`append`] commits checked rows · [`read`] streams files · `provider` shows a snapshot to SQL.
+//! [`append`] commits checked rows · [`compact`] rewrites small files · `layout` tells how a
+//! table lies · [`read`] streams files · `provider` shows a snapshot to SQL.
 //!
 //! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
 
 pub mod append;
+pub mod compact;
 pub mod read;
 pub mod snapshot;
 
 mod delta;
 mod durable;
+mod layout;
 mod log;
 mod object;
 mod parquet_folder;
@@ -30,7 +33,9 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 pub use append::{AppendRequest, Appended, Incoming};
+pub use compact::{Compacted, Layout};
 use delta::DeltaSource;
+pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
 use snapshot::{DataFile, Snapshot};
 
@@ -191,6 +196,19 @@ impl Table {
     pub async fn append(&self, runtime: &Arc<Runtime>, request: AppendRequest, batches: Incoming) -> Result<Appended> {
         match &self.source {
             Source::Delta(table) => append::append(table.clone(), runtime, request, batches).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Merges small files into few that are sorted by keys and event time; nothing a reader can see changes. Safe beside
+    /// readers and writers, and nothing where nothing is to be done.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for a table that is not managed, [`Error::Contended`] where its files or columns changed meanwhile;
+    /// the table is as it was.
+    pub async fn compact(&self, runtime: &Arc<Runtime>, layout: Layout) -> Result<Compacted> {
+        match &self.source {
+            Source::Delta(table) => compact::compact(table.clone(), runtime, layout).await,
             Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
         }
     }

@@ -152,6 +152,7 @@ fn blank(file: &ObjectMeta) -> DataFile {
         added_version: 0,
         order: 0,
         committed: None,
+        compacted: false,
         partition: BTreeMap::new(),
         ranges: BTreeMap::new(),
         deleted_rows: None,

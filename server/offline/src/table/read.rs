@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMicrosecondType};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
@@ -14,7 +14,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, RowSelection, RowSelector
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
+use tidegate_schemas::time::Micros;
 
+use super::compact::COMMITTED;
 use super::object::StoredFile;
 use super::schema;
 use super::snapshot::{DataFile, Snapshot};
@@ -32,6 +34,8 @@ pub struct ReadOptions {
     pub batch_rows: usize,
     /// The rows to read of each file, ascending; `None` for all that are not deleted. Others are not decoded.
     pub rows: Option<Arc<[u64]>>,
+    /// Also tell when each row was committed.
+    pub commits: bool,
 }
 
 /// Rows of one file in file order.
@@ -41,6 +45,8 @@ pub struct FileBatch {
     pub batch: RecordBatch,
     /// For each row its zero-based number in the file, the third part of its address; ascending.
     pub rows: Vec<u64>,
+    /// For each row when the commit that brought it was made, where that is known; empty unless asked for.
+    pub commits: Vec<Option<Micros>>,
 }
 
 /// The schema of batches read with these options.
@@ -69,6 +75,7 @@ pub fn read_file(
         schema: schema_of(snapshot, options)?,
         batch_rows: if options.batch_rows == 0 { BATCH_ROWS } else { options.batch_rows },
         rows: options.rows.clone(),
+        commits: options.commits,
     };
     let opened = futures::stream::once(reader.open());
     Ok(opened.try_flatten().boxed())
@@ -96,6 +103,7 @@ struct FileReader {
     schema: SchemaRef,
     batch_rows: usize,
     rows: Option<Arc<[u64]>>,
+    commits: bool,
 }
 
 impl FileReader {
@@ -111,7 +119,8 @@ impl FileReader {
         let wanted: Vec<usize> = {
             let stored = builder.schema();
             let read = self.schema.fields().iter().filter(|field| !self.file.partition.contains_key(field.name()));
-            read.filter_map(|field| stored.index_of(field.name()).ok()).collect()
+            let kept = (self.commits && self.file.compacted).then(|| stored.index_of(COMMITTED).ok()).flatten();
+            read.filter_map(|field| stored.index_of(field.name()).ok()).chain(kept).collect()
         };
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let total = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default();
@@ -141,9 +150,18 @@ impl FileReader {
                 }
             };
             read += count;
-            Ok(FileBatch { batch: self.shape(&batch)?, rows })
+            let commits = if self.commits { self.commits_of(&batch) } else { Vec::new() };
+            Ok(FileBatch { batch: self.shape(&batch)?, rows, commits })
         };
         stream.map(convert).boxed()
+    }
+
+    fn commits_of(&self, batch: &RecordBatch) -> Vec<Option<Micros>> {
+        let kept = batch.column_by_name(COMMITTED).filter(|_| self.file.compacted);
+        match kept.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>()) {
+            Some(commits) => commits.iter().collect(),
+            None => vec![self.file.committed; batch.num_rows()],
+        }
     }
 
     /// The columns asked for, from those the file has.

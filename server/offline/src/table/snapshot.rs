@@ -46,6 +46,8 @@ pub struct DataFile {
     pub order: u32,
     /// When the adding version was committed; `None` for a folder of Parquet files.
     pub committed: Option<Micros>,
+    /// Whether the file holds rows of several commits, each row with the time of its own.
+    pub compacted: bool,
     /// Values of partition columns, which the Parquet file does not hold.
     pub partition: BTreeMap<String, ScalarValue>,
     /// Smallest and largest value by column, where the log has statistics. Bounds, not necessarily values that occur.

@@ -1,5 +1,6 @@
 //! Tables as writers and readers use them: created, appended to, reopened, raced for, taken away underneath.
 
+mod compact;
 mod foreign;
 
 use std::collections::BTreeSet;

@@ -17,9 +17,11 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::compact::COMMITTED;
 use super::{schema, stats};
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
@@ -33,8 +35,14 @@ const FILE_ROWS: usize = 8 * ROW_GROUP_ROWS;
 /// Rows of a page: what late reading of single rows decodes around each.
 const PAGE_ROWS: usize = 8 * 1024;
 
+/// Rows that a file's compression is decided by.
+const SAMPLE_ROWS: usize = 64 * 1024;
+
+/// Share of its size that a column must come down to for compression to be worth its while.
+const WORTHWHILE: f64 = 0.75;
+
 /// Bytes of rows sorted at once, as Arrow holds them.
-const FILE_BYTES: usize = 256 << 20;
+pub(super) const FILE_BYTES: usize = 256 << 20;
 
 /// Sorting holds the rows, their sort keys, their sorted copy and the encoded file.
 const SORT_FACTOR: usize = 3;
@@ -149,10 +157,14 @@ fn align(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 
 fn encode(schema: &SchemaRef, order: &[String], rows: &[RecordBatch]) -> Result<(Vec<u8>, String)> {
     let rows = sort(concat_batches(schema, rows)?, order)?;
-    let stats = stats::of(&rows).to_string();
+    // Other readers of the log know the table's columns only.
+    let named = rows.schema().index_of(COMMITTED).unwrap_or(rows.num_columns());
+    let stats = stats::of(&rows.project(&(0..named).collect::<Vec<_>>())?).to_string();
     let mut bytes = Vec::new();
     let unencodable = |source| Error::Parquet { table: String::new(), file: "to be written".to_owned(), source };
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(schema))).map_err(unencodable)?;
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(schema, &incompressible(schema, &rows)?)))
+            .map_err(unencodable)?;
     writer.write(&rows).map_err(unencodable)?;
     writer.close().map_err(unencodable)?;
     Ok((bytes, stats))
@@ -175,15 +187,35 @@ fn sort(rows: RecordBatch, order: &[String]) -> Result<RecordBatch> {
     Ok(take_record_batch(&rows, &UInt32Array::from(indices))?)
 }
 
-fn properties(schema: &SchemaRef) -> WriterProperties {
+/// The columns that compression does not make smaller by enough to be worth undoing: a sample is written and looked at.
+///
+/// Read in place, one value of such a column costs one look; of a compressed one its whole page.
+fn incompressible(schema: &SchemaRef, rows: &RecordBatch) -> Result<Vec<String>> {
+    let failed = |source| Error::Parquet { table: String::new(), file: "to be written".to_owned(), source };
+    let properties = properties(schema, &[]);
+    let mut writer = ArrowWriter::try_new(std::io::sink(), schema.clone(), Some(properties)).map_err(failed)?;
+    writer.write(&rows.slice(0, rows.num_rows().min(SAMPLE_ROWS))).map_err(failed)?;
+    let written = writer.close().map_err(failed)?;
+    let Some(group) = written.row_groups().first() else { return Ok(Vec::new()) };
+    let poor = |column: &&ColumnChunkMetaData| {
+        column.compressed_size() as f64 > column.uncompressed_size() as f64 * WORTHWHILE
+    };
+    Ok(group.columns().iter().filter(poor).map(|column| column.column_path().string()).collect())
+}
+
+fn properties(schema: &SchemaRef, uncompressed: &[String]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::LZ4_RAW)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS.min(1024))
         .set_statistics_enabled(EnabledStatistics::Page);
+    for column in uncompressed {
+        let path: Vec<String> = column.split('.').map(str::to_owned).collect();
+        properties = properties.set_column_compression(ColumnPath::new(path), Compression::UNCOMPRESSED);
+    }
     let times = schema.fields().iter().filter(|field| matches!(field.data_type(), DataType::Timestamp(..)));
-    for field in times {
+    for field in times.filter(|field| field.name() != COMMITTED) {
         let column = ColumnPath::from(field.name().as_str());
         properties = properties
             .set_column_dictionary_enabled(column.clone(), false)

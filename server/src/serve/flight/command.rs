@@ -108,6 +108,9 @@ fn parse(bytes: &[u8]) -> Result<Command> {
     match flight::unpack(bytes).map_err(malformed)? {
         flight::Command::TrainingSet(request) => Ok(Command::TrainingSet(request)),
         flight::Command::SqlStatement(statement) => Ok(Command::Sql(statement)),
+        flight::Command::ExplainRow(_) => {
+            Err(Error::invalid("an ExplainRow is the body of the action of that name: send it with DoAction"))
+        }
         flight::Command::SpineUpload(upload) => Ok(Command::SpineUpload(upload)),
         flight::Command::Ingest(ingest) => Ok(Command::Ingest(ingest)),
         flight::Command::Ticket(ticket) => of_our_ticket(ticket),

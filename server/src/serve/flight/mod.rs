@@ -1,7 +1,7 @@
 //! Arrow Flight and Flight SQL: tables in and out of the service, in Arrow's own format.
 //!
 //! A request becomes a [`command`]; [`call`] says who asks about which project. GetFlightInfo and GetSchema describe a command and DoGet runs it:
-//! training sets and uploads in [`training_set`], queries in [`sql`], catalogs and tables in [`metadata`], the choice of a project
+//! training sets and uploads in [`training_set`], one row of them in [`explain`], queries in [`sql`], catalogs and tables in [`metadata`], the choice of a project
 //! in [`session`]. [`decode`] reads what clients send, [`encode`] writes what they get.
 //!
 //! The server keeps nothing between calls: tickets and handles hold the request, and a ticket grants nothing.
@@ -10,6 +10,7 @@ mod call;
 mod command;
 mod decode;
 pub(crate) mod encode;
+mod explain;
 mod metadata;
 mod session;
 mod sql;
@@ -136,6 +137,10 @@ impl FlightService for FlightDoor {
         let actions = [
             (CREATE_PREPARED_STATEMENT, "Prepares a query: ActionCreatePreparedStatementRequest, then its result"),
             (CLOSE_PREPARED_STATEMENT, "Forgets a prepared query, which the server never kept"),
+            (
+                explain::EXPLAIN_ROW,
+                "Why one row of a spine gets what it gets: tidegate.flight.v1.ExplainRow, then RowExplained",
+            ),
             (session::SET, "Sets `catalog` to the project that later calls are about; answers with a cookie"),
             (session::GET, "The session's options"),
             (session::CLOSE, "Clears the session's cookie"),
@@ -250,6 +255,7 @@ impl Call {
                 let _: ActionClosePreparedStatementRequest = command::of_action(&action)?;
                 return Ok(Response::new(stream::empty().boxed()));
             }
+            explain::EXPLAIN_ROW => session::Answer { body: self.explain_row(&action).await?, cookie: None },
             session::SET => self.set_session_options(&action.body).await?,
             session::GET => self.get_session_options(),
             session::CLOSE => session::close(),

@@ -149,37 +149,39 @@ fn encode_parameters(row: &RecordBatch) -> Result<Bytes> {
 }
 
 async fn decode_parameters(bytes: Bytes) -> Result<RecordBatch> {
-    let messages = stream::iter(ipc_messages(bytes)?.into_iter().map(Ok)).boxed();
+    let messages = stream::iter(ipc_messages(bytes, bad_parameters)?.into_iter().map(Ok)).boxed();
     one_row(decode::decode(messages).await?).await
 }
 
 /// Cuts an IPC stream into messages, so that it is decoded as carefully as what comes over Flight: a ticket is a client's bytes too.
+/// What is no such stream is answered with `bad`.
 ///
 /// ```text
 /// FFFFFFFF | i32 header length | header | body …, until a header length of 0
 /// ```
-fn ipc_messages(mut bytes: Bytes) -> Result<Vec<FlightData>> {
+pub(super) fn ipc_messages(mut bytes: Bytes, bad: fn() -> Error) -> Result<Vec<FlightData>> {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
-        let prefix = take(&mut bytes, 8)?;
+        let prefix = take(&mut bytes, 8).ok_or_else(bad)?;
         let (marker, length) = prefix.split_at(4);
         let length = length.first_chunk::<4>().map_or(-1, |length| i32::from_le_bytes(*length));
         if marker != [0xff; 4] {
-            return Err(bad_parameters());
+            return Err(bad());
         }
         if length == 0 {
             break;
         }
-        let data_header = take(&mut bytes, usize::try_from(length).map_err(|_| bad_parameters())?)?;
-        let body = arrow_ipc::root_as_message(&data_header).map_err(|_| bad_parameters())?.bodyLength();
-        let data_body = take(&mut bytes, usize::try_from(body).map_err(|_| bad_parameters())?)?;
+        let data_header = take(&mut bytes, length).ok_or_else(bad)?;
+        let body = arrow_ipc::root_as_message(&data_header).map_err(|_| bad())?.bodyLength();
+        let data_body = take(&mut bytes, body).ok_or_else(bad)?;
         messages.push(FlightData { data_header, data_body, ..FlightData::default() });
     }
     Ok(messages)
 }
 
-fn take(bytes: &mut Bytes, length: usize) -> Result<Bytes> {
-    if length > bytes.len() { Err(bad_parameters()) } else { Ok(bytes.split_to(length)) }
+fn take(bytes: &mut Bytes, length: impl TryInto<usize>) -> Option<Bytes> {
+    let length = length.try_into().ok().filter(|length| *length <= bytes.len())?;
+    Some(bytes.split_to(length))
 }
 
 fn bad_parameters() -> Error {

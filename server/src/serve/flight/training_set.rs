@@ -67,7 +67,8 @@ impl Call {
     }
 }
 
-fn request(message: &v1::TrainingSet, spine: Spine) -> Result<TrainingSetRequest> {
+/// A training set's message as a request for the rows of `spine`.
+pub(super) fn request(message: &v1::TrainingSet, spine: Spine) -> Result<TrainingSetRequest> {
     Ok(TrainingSetRequest {
         project: message.project.clone(),
         selection: convert::training_selection(message.selection.clone())?,

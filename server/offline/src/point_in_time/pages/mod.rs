@@ -264,7 +264,7 @@ impl<R: ChunkReader> Chunk<R> {
         let chunk = group.column(leaf);
         let rows = usize::try_from(group.num_rows()).map_err(|_| corrupt("a negative number of rows"))?;
         Ok(Self {
-            pages: SerializedPageReader::new(bytes, chunk, rows, None)?,
+            pages: contained(|| SerializedPageReader::new(bytes, chunk, rows, None))?,
             optional: chunk.column_descr().max_def_level() == 1,
             rows,
             next_row: 0,
@@ -591,8 +591,8 @@ impl Page {
     }
 }
 
-/// Reads a page header or a page. Parquet's reader panics on some headers whose parts contradict each other.
-fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Asks Parquet's reader, which panics on some headers and footers whose parts contradict each other.
+pub(super) fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(corrupt("a header that contradicts itself")))
 }
 

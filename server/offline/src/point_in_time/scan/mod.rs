@@ -12,6 +12,7 @@
 //! One write per observation suffices because an observation seen at slot p is seen at every later slot of its group: the
 //! running maximum hands it on. The ttl looks at winners only ([`Winner::expired`]): when the newest is too old, all are.
 
+mod intervals;
 mod slots;
 mod worker;
 
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::{ArrayRef, UInt32Array};
 use datafusion::common::ScalarValue;
 use datafusion::common::runtime::JoinSet;
+use datafusion::execution::memory_pool::MemoryReservation;
 use tidegate_schemas::time::{Micros, expired};
 
 use super::columns::{Rounding, Times};
@@ -30,7 +32,8 @@ use super::metrics::ViewMetrics;
 use super::spine::SpineIndex;
 use super::{Error, Result, View};
 use crate::table::snapshot::DataFile;
-use slots::{Created, Slots};
+use intervals::Intervals;
+use slots::{Created, Offer, Slots};
 use worker::Worker;
 
 /// Delta writers may cut timestamp statistics to milliseconds; a maximum is widened by as much.
@@ -86,12 +89,16 @@ pub(super) struct Window {
 
 impl Window {
     /// The window of event times that can matter to a spine with this span.
-    ///
-    /// Old observations count only for the statuses they give, so the ttl cuts only where no status is asked for.
     pub(super) fn new(view: &View, span: (Micros, Micros), as_of: Option<Micros>) -> Self {
-        let ttl = view.ttl.filter(|_| view.status_output.is_none() && view.event_time_output.is_none());
         let latest = as_of.map_or(span.1, |cut| cut.min(span.1));
-        Self { earliest: ttl.map(|ttl| span.0.saturating_sub(ttl)), latest }
+        Self { earliest: Self::ttl(view).map(|ttl| span.0.saturating_sub(ttl)), latest }
+    }
+
+    /// The ttl by which observations can be skipped unread.
+    ///
+    /// Old ones count only for the statuses they give, so it cuts only where no status is asked for.
+    pub(super) fn ttl(view: &View) -> Option<Micros> {
+        view.ttl.filter(|_| view.status_output.is_none() && view.event_time_output.is_none())
     }
 
     fn misses(&self, (min, max): (Micros, Micros)) -> bool {
@@ -117,7 +124,10 @@ pub(super) struct Scan {
     pub(super) index: Arc<SpineIndex>,
     pub(super) window: Window,
     pub(super) as_of: Option<Micros>,
+    /// A column without which an observation does not count where it is null.
+    pub(super) needed: Option<String>,
     pub(super) metrics: ViewMetrics,
+    pub(super) memory: MemoryReservation,
 }
 
 /// Consecutive rows of one row group.
@@ -151,20 +161,74 @@ async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Vec<Winner>> {
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 worker.piece(piece).await?;
             }
-            Ok::<Slots<C>, Error>(worker.slots)
+            Ok::<Found<C>, Error>(worker.found)
         });
     }
-    let mut all: Option<Slots<C>> = None;
+    let mut all: Option<Found<C>> = None;
     while let Some(done) = running.join_next().await {
-        let slots = finished(done)??;
+        let found = finished(done)??;
         match &mut all {
-            Some(all) => all.merge(slots),
-            None => all = Some(slots),
+            Some(all) => all.merge(found),
+            None => all = Some(found),
         }
     }
-    let all = all.unwrap_or_else(|| Slots::new(&scan.index));
-    scan.metrics.conflicts.add(all.conflicts() as usize);
-    Ok(all.winners(&scan.index))
+    let (winners, conflicts) = all.unwrap_or_else(|| Found::new(&scan)).winners(&scan.index);
+    scan.metrics.conflicts.add(conflicts as usize);
+    Ok(winners)
+}
+
+/// What a worker has found so far.
+enum Found<C> {
+    /// Of observations that hold for good.
+    Slots(Slots<C>),
+    /// Of observations with an end of validity, and the memory taken for them.
+    Intervals(Intervals<C>, MemoryReservation),
+}
+
+impl<C: Created> Found<C> {
+    fn new(scan: &Scan) -> Self {
+        match scan.view.valid_to {
+            None => Self::Slots(Slots::new(&scan.index)),
+            Some(_) => Self::Intervals(Intervals::new(), scan.memory.new_empty()),
+        }
+    }
+
+    fn offer_all(&mut self, index: &SpineIndex, offers: &[Offer<C>]) -> usize {
+        match self {
+            Self::Slots(slots) => slots.offer_all(index, offers),
+            Self::Intervals(intervals, _) => intervals.offer_all(index, offers),
+        }
+    }
+
+    /// Takes memory for what grew.
+    fn account(&self) -> Result<()> {
+        match self {
+            Self::Slots(_) => Ok(()),
+            Self::Intervals(intervals, memory) => Ok(memory.try_resize(intervals.bytes())?),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Slots(slots), Self::Slots(other)) => slots.merge(other),
+            (Self::Intervals(intervals, memory), Self::Intervals(other, taken)) => {
+                intervals.merge(other);
+                memory.grow(taken.size());
+            }
+            // All workers of a scan find for one view.
+            _ => {}
+        }
+    }
+
+    fn winners(self, index: &SpineIndex) -> (Vec<Winner>, u64) {
+        match self {
+            Self::Slots(slots) => {
+                let conflicts = slots.conflicts();
+                (slots.winners(index), conflicts)
+            }
+            Self::Intervals(intervals, _) => intervals.winners(index),
+        }
+    }
 }
 
 /// A task's result; a panic in it goes on here.

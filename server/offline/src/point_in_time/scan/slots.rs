@@ -42,6 +42,8 @@ pub(super) struct Offer<C> {
     pub(super) happened: Micros,
     /// The first moment at which a reader sees it: it has happened and is known.
     pub(super) seen: Micros,
+    /// When it stops holding; `None` for never.
+    pub(super) until: Option<Micros>,
     pub(super) event: Micros,
     pub(super) created: C,
     /// Row number among all rows of the view's files, plus one.

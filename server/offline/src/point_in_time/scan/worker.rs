@@ -11,7 +11,7 @@ use parquet::basic::Type;
 use tidegate_schemas::time::{Availability, Micros, UpperBound, knowledge_time};
 
 use super::slots::{Created, Offer, Slots};
-use super::{Piece, Scan, repeat};
+use super::{Found, Piece, Scan, repeat};
 use crate::point_in_time::columns::{Family, Lane, Rounding, Times, Unit};
 use crate::point_in_time::dense::physical;
 use crate::point_in_time::files::{Fetched, Files, Place};
@@ -19,6 +19,7 @@ use crate::point_in_time::pages::{Rows, Values};
 use crate::point_in_time::radix;
 use crate::point_in_time::spine::{Ids, NONE};
 use crate::point_in_time::{Error, Result};
+use crate::table::compact::COMMITTED;
 
 /// Rows the Arrow reader decodes at once.
 const BATCH_ROWS: usize = 16_384;
@@ -31,7 +32,7 @@ const CACHE_BYTES: usize = 1 << 20;
 
 pub(super) struct Worker<'a, C> {
     scan: &'a Scan,
-    pub(super) slots: Slots<C>,
+    pub(super) found: Found<C>,
     offers: Vec<Offer<C>>,
 }
 
@@ -47,6 +48,11 @@ struct Places {
     keys: Vec<(Place, Family)>,
     event: Place,
     created: Option<Place>,
+    valid_to: Option<Place>,
+    /// When each row was committed, where a file holds rows of several commits.
+    committed: Option<Place>,
+    /// The feature that must not be null.
+    needed: Option<Place>,
 }
 
 /// Rows of a piece whose keys the spine has, ascending, each with its group.
@@ -56,30 +62,67 @@ struct Matched {
     groups: Vec<u32>,
 }
 
+impl Matched {
+    /// Keeps the rows at the positions that `keep` says.
+    fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let mut left = 0;
+        for at in 0..self.rows.len() {
+            if keep(at) {
+                (self.rows[left], self.groups[left]) = (self.rows[at], self.groups[at]);
+                left += 1;
+            }
+        }
+        self.rows.truncate(left);
+        self.groups.truncate(left);
+    }
+}
+
+/// The times of matched rows.
+struct Observed {
+    event: Times,
+    created: Option<Times>,
+    valid_to: Option<Times>,
+    committed: Option<Times>,
+}
+
 impl<'a, C: Created> Worker<'a, C> {
     pub(super) fn new(scan: &'a Scan) -> Self {
-        Self { scan, slots: Slots::new(&scan.index), offers: Vec::with_capacity(OFFERS) }
+        Self { scan, found: Found::new(scan), offers: Vec::with_capacity(OFFERS) }
     }
 
     /// Offers every observation of a piece.
     pub(super) async fn piece(&mut self, piece: &Piece) -> Result<()> {
-        let files = &self.scan.files;
+        let (scan, files) = (self.scan, &self.scan.files);
         let places = self.places(piece.file)?;
         let mut stored: Vec<usize> = places.all().filter_map(Place::stored).collect();
         stored.sort_unstable();
         stored.dedup();
         let bytes = Arc::new(files.fetch(piece.file, piece.group, &stored).await?);
         let reading = Reading { piece, places, bytes };
-        self.scan.metrics.rows_decoded.add(piece.rows.len());
+        scan.metrics.rows_decoded.add(piece.rows.len());
         let mut matched = self.matched(&reading)?;
         drop_deleted(files.files[piece.file].data.deleted_rows.as_deref(), &reading, files, &mut matched);
+        self.drop_nulls(&reading, &mut matched)?;
         if matched.rows.is_empty() {
             return Ok(());
         }
         let rows = Rows::Some(&matched.rows);
-        let event = self.times(&reading, &reading.places.event, &rows)?;
-        let created = reading.places.created.as_ref().map(|place| self.times(&reading, place, &rows)).transpose()?;
-        self.offer(&reading, &matched, &event, created.as_ref());
+        let times = |place: &Option<Place>| place.as_ref().map(|it| self.times(&reading, it, &rows)).transpose();
+        let observed = Observed {
+            event: self.times(&reading, &reading.places.event, &rows)?,
+            created: times(&reading.places.created)?,
+            valid_to: times(&reading.places.valid_to)?,
+            committed: times(&reading.places.committed)?,
+        };
+        self.offer(&reading, &matched, &observed);
+        self.found.account()
+    }
+
+    /// Takes out the rows where the feature that is looked for is null.
+    fn drop_nulls(&self, reading: &Reading<'_>, matched: &mut Matched) -> Result<()> {
+        let Some(place) = reading.places.needed.as_ref().filter(|_| !matched.rows.is_empty()) else { return Ok(()) };
+        let array = self.array(reading, place, &Rows::Some(&matched.rows))?;
+        matched.retain(|at| array.is_valid(at));
         Ok(())
     }
 
@@ -92,8 +135,17 @@ impl<'a, C: Created> Worker<'a, C> {
             let Some(family) = family else { continue };
             keys.push((files.place(file, &key.table_column)?, family));
         }
-        let created = view.created_time.as_ref().map(|created| files.place(file, created)).transpose()?;
-        Ok(Places { keys, event: files.place(file, &view.event_time)?, created })
+        let place = |column: &Option<String>| column.as_ref().map(|column| files.place(file, column)).transpose();
+        Ok(Places {
+            keys,
+            event: files.place(file, &view.event_time)?,
+            created: place(&view.created_time)?,
+            valid_to: place(&view.valid_to)?,
+            committed: (view.availability == Availability::Commit && files.files[file].data.compacted)
+                .then(|| files.place(file, COMMITTED))
+                .transpose()?,
+            needed: place(&self.scan.needed)?,
+        })
     }
 
     /// Narrows the piece's rows key by key.
@@ -228,39 +280,47 @@ impl<'a, C: Created> Worker<'a, C> {
         order
     }
 
-    /// Offers the matched observations, all of which have the same commit.
-    fn offer(&mut self, reading: &Reading<'_>, matched: &Matched, event: &Times, created: Option<&Times>) {
+    /// Offers the matched observations.
+    fn offer(&mut self, reading: &Reading<'_>, matched: &Matched, observed: &Observed) {
         let scan = self.scan;
         let file = &scan.files.files[reading.piece.file];
         let first = file.first_row + file.group_starts[reading.piece.group] + 1;
-        let committed = file.data.committed;
         let cut = scan.as_of.unwrap_or(Micros::MAX);
         let availability = scan.view.availability;
         let exclusive = scan.view.upper == UpperBound::Exclusive;
         let (mut late, mut no_event, mut no_created) = (0, 0, 0);
         for (group, at) in self.order(matched) {
             let at = at as usize;
-            if event.is_null(at) {
+            if observed.event.is_null(at) {
                 no_event += 1;
                 continue;
             }
-            let e = event.values[at];
-            let c = created.filter(|created| !created.is_null(at)).map(|created| created.values[at]);
+            let e = observed.event.values[at];
+            let c = observed.created.as_ref().and_then(|created| created.get(at));
             no_created += usize::from(availability == Availability::Created && c.is_none());
             // The first moment at which a reader sees it; none when that is never.
             let Some(happened) = (if exclusive { e.checked_add(1) } else { Some(e) }) else { continue };
+            let committed = observed.committed.as_ref().map_or(file.data.committed, |committed| committed.get(at));
             let Some(known) = knowledge_time(availability, e, c, committed).filter(|known| *known <= cut) else {
                 late += usize::from(scan.index.latest(group).is_some_and(|latest| happened <= latest));
                 continue;
             };
             let row = first + u64::from(matched.rows[at]);
-            self.offers.push(Offer { group, happened, seen: known.max(happened), event: e, created: C::of(c), row });
+            self.offers.push(Offer {
+                group,
+                happened,
+                seen: known.max(happened),
+                until: observed.valid_to.as_ref().and_then(|valid_to| valid_to.get(at)),
+                event: e,
+                created: C::of(c),
+                row,
+            });
             if self.offers.len() == OFFERS {
-                late += self.slots.offer_all(&scan.index, &self.offers);
+                late += self.found.offer_all(&scan.index, &self.offers);
                 self.offers.clear();
             }
         }
-        late += self.slots.offer_all(&scan.index, &self.offers);
+        late += self.found.offer_all(&scan.index, &self.offers);
         self.offers.clear();
         scan.metrics.not_yet_known.add(late);
         scan.metrics.null_event_times.add(no_event);
@@ -270,7 +330,8 @@ impl<'a, C: Created> Worker<'a, C> {
 
 impl Places {
     fn all(&self) -> impl Iterator<Item = &Place> {
-        self.keys.iter().map(|(place, _)| place).chain([&self.event]).chain(&self.created)
+        let keys = self.keys.iter().map(|(place, _)| place);
+        keys.chain([&self.event]).chain(&self.created).chain(&self.valid_to).chain(&self.committed).chain(&self.needed)
     }
 }
 
@@ -307,9 +368,6 @@ fn drop_deleted(deleted: Option<&[u64]>, reading: &Reading<'_>, files: &Files, m
         while deleted.next_if(|deleted| *deleted < row.into()).is_some() {}
         deleted.peek() == Some(&row.into())
     };
-    let kept: Vec<bool> = matched.rows.iter().copied().map(is_deleted).map(|deleted| !deleted).collect();
-    let mut at = kept.iter();
-    matched.rows.retain(|_| *at.next().unwrap_or(&true));
-    let mut at = kept.iter();
-    matched.groups.retain(|_| *at.next().unwrap_or(&true));
+    let gone: Vec<bool> = matched.rows.iter().copied().map(is_deleted).collect();
+    matched.retain(|at| !gone[at]);
 }

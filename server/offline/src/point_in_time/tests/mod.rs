@@ -1,7 +1,7 @@
 //! The fast path against the naive reference and a brute-force oracle, on random worlds; the bugs other stores had, by
 //! name; and what a user sees of errors, plans and metrics.
 
-mod named;
-mod oracle;
-mod random;
-mod world;
+pub(super) mod named;
+pub(super) mod oracle;
+pub(super) mod random;
+pub(super) mod world;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
     TimestampNanosecondArray, new_null_array,
 };
 use arrow::compute::{cast, filter_record_batch};
@@ -13,89 +13,98 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation, UnboundedMemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, RngExt};
 use tidegate_schemas::time::{Availability, UpperBound};
 
 use crate::point_in_time::reference::Rows;
-use crate::point_in_time::{Feature, Key, Spec, View, plan, query_planner};
+use crate::point_in_time::{Feature, Key, Nulls, Spec, View, plan, query_planner};
 use crate::table::snapshot::{DataFile, Snapshot};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Cell {
+pub(in crate::point_in_time) enum Cell {
     Number(i64),
     Text(String),
 }
 
 /// One row of a table.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) keys: Vec<Option<Cell>>,
-    pub(super) event: Option<i64>,
-    pub(super) created: Option<i64>,
+pub(in crate::point_in_time) struct Seen {
+    pub(in crate::point_in_time) keys: Vec<Option<Cell>>,
+    pub(in crate::point_in_time) event: Option<i64>,
+    pub(in crate::point_in_time) created: Option<i64>,
+    /// The end of validity.
+    pub(in crate::point_in_time) until: Option<i64>,
     /// Unique in the table.
-    pub(super) id: i64,
-    pub(super) deleted: bool,
+    pub(in crate::point_in_time) id: i64,
+    pub(in crate::point_in_time) deleted: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct File {
-    pub(super) version: i64,
-    pub(super) order: u32,
-    pub(super) committed: Option<i64>,
-    pub(super) rows: Vec<Seen>,
-    /// Whether the file is older than the columns `text` and `list`.
-    pub(super) old: bool,
-    pub(super) partition: String,
-    pub(super) group_rows: usize,
+pub(in crate::point_in_time) struct File {
+    pub(in crate::point_in_time) version: i64,
+    pub(in crate::point_in_time) order: u32,
+    pub(in crate::point_in_time) committed: Option<i64>,
+    pub(in crate::point_in_time) rows: Vec<Seen>,
+    /// Whether the file is older than the columns `text`, `list` and `until`.
+    pub(in crate::point_in_time) old: bool,
+    pub(in crate::point_in_time) partition: String,
+    pub(in crate::point_in_time) group_rows: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Table {
-    pub(super) files: Vec<File>,
-    pub(super) has_created: bool,
-    pub(super) event_unit: TimeUnit,
-    pub(super) numeric: Vec<bool>,
+pub(in crate::point_in_time) struct Table {
+    pub(in crate::point_in_time) files: Vec<File>,
+    pub(in crate::point_in_time) has_created: bool,
+    pub(in crate::point_in_time) event_unit: TimeUnit,
+    pub(in crate::point_in_time) numeric: Vec<bool>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct SpineRow {
-    pub(super) keys: Vec<Option<Cell>>,
-    pub(super) time: Option<i64>,
+pub(in crate::point_in_time) struct SpineRow {
+    pub(in crate::point_in_time) keys: Vec<Option<Cell>>,
+    pub(in crate::point_in_time) time: Option<i64>,
 }
 
 /// A view over one of the tables.
 #[derive(Debug, Clone)]
-pub(super) struct Use {
-    pub(super) table: usize,
-    pub(super) keys: usize,
-    pub(super) availability: Availability,
-    pub(super) upper: UpperBound,
-    pub(super) ttl: Option<i64>,
-    pub(super) outputs: (bool, bool),
+pub(in crate::point_in_time) struct Use {
+    pub(in crate::point_in_time) table: usize,
+    pub(in crate::point_in_time) keys: usize,
+    pub(in crate::point_in_time) availability: Availability,
+    pub(in crate::point_in_time) upper: UpperBound,
+    pub(in crate::point_in_time) nulls: Nulls,
+    /// Whether rows hold until `until`.
+    pub(in crate::point_in_time) ends: bool,
+    pub(in crate::point_in_time) ttl: Option<i64>,
+    pub(in crate::point_in_time) outputs: (bool, bool),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct World {
-    pub(super) tables: Vec<Table>,
-    pub(super) spine: Vec<SpineRow>,
-    pub(super) spine_unit: TimeUnit,
-    pub(super) spine_naive: bool,
-    pub(super) numeric: Vec<bool>,
-    pub(super) key_types: Vec<DataType>,
-    pub(super) as_of: Option<i64>,
-    pub(super) uses: Vec<Use>,
-    pub(super) batch_rows: usize,
-    pub(super) workers: usize,
-    pub(super) spine_batch_rows: usize,
-    pub(super) spine_partitions: usize,
+pub(in crate::point_in_time) struct World {
+    pub(in crate::point_in_time) tables: Vec<Table>,
+    pub(in crate::point_in_time) spine: Vec<SpineRow>,
+    pub(in crate::point_in_time) spine_unit: TimeUnit,
+    pub(in crate::point_in_time) spine_naive: bool,
+    pub(in crate::point_in_time) numeric: Vec<bool>,
+    pub(in crate::point_in_time) key_types: Vec<DataType>,
+    pub(in crate::point_in_time) as_of: Option<i64>,
+    pub(in crate::point_in_time) uses: Vec<Use>,
+    pub(in crate::point_in_time) batch_rows: usize,
+    pub(in crate::point_in_time) workers: usize,
+    pub(in crate::point_in_time) spine_batch_rows: usize,
+    pub(in crate::point_in_time) spine_partitions: usize,
+    /// What the memory pool says it has.
+    pub(in crate::point_in_time) memory: Option<usize>,
 }
 
 const SECOND: i64 = 1_000_000_000;
@@ -166,6 +175,7 @@ fn table(rng: &mut StdRng, numeric: &[bool], keys: Keys) -> Table {
                 keys: key_cells(rng, numeric, keys, nulls),
                 event: maybe(rng, nulls, event),
                 created: maybe(rng, nulls, created.div_euclid(1_000) * 1_000),
+                until: end(rng, event, event_unit),
                 id,
                 deleted: rng.random_bool(deletes),
             }
@@ -181,7 +191,14 @@ fn table(rng: &mut StdRng, numeric: &[bool], keys: Keys) -> Table {
     Table { files, has_created: rng.random_bool(0.7), event_unit, numeric: numeric.to_vec() }
 }
 
-fn used(rng: &mut StdRng, tables: usize, keys: usize) -> Use {
+/// The end of validity of a row that holds from `start`: none, or before, at or after it.
+fn end(rng: &mut StdRng, start: i64, unit: TimeUnit) -> Option<i64> {
+    let lengths = [-SECOND, 0, 1, 1_000, SECOND / 2, SECOND, 2 * SECOND, 3 * SECOND, 7 * SECOND];
+    let end = start + lengths[rng.random_range(0..lengths.len())];
+    maybe(rng, 0.3, end.div_euclid(unit_nanos(unit)) * unit_nanos(unit))
+}
+
+fn used(rng: &mut StdRng, (tables, keys): (usize, usize), extended: bool) -> Use {
     let availability = match rng.random_range(0..4) {
         0 => Availability::Event,
         1 => Availability::Created,
@@ -195,11 +212,13 @@ fn used(rng: &mut StdRng, tables: usize, keys: usize) -> Use {
         upper: if rng.random_bool(0.3) { UpperBound::Exclusive } else { UpperBound::Inclusive },
         ttl: rng.random_bool(0.5).then(|| [1, 1_000_000, 2_000_000, 500_000, 7_000_000][rng.random_range(0..5)]),
         outputs: (rng.random_bool(0.4), rng.random_bool(0.4)),
+        nulls: if extended && rng.random_bool(0.6) { Nulls::Skip } else { Nulls::Keep },
+        ends: extended && rng.random_bool(0.6),
     }
 }
 
 impl World {
-    pub(super) fn random(rng: &mut StdRng) -> Self {
+    pub(in crate::point_in_time) fn random(rng: &mut StdRng) -> Self {
         let numeric: Vec<bool> = (0..rng.random_range(0..4)).map(|_| rng.random_bool(0.5)).collect();
         let keys = Keys { distinct: rng.random_range(1..9), wide: rng.random_bool(0.3) };
         let in_spine = Keys { distinct: keys.distinct + 1, ..keys };
@@ -217,8 +236,9 @@ impl World {
         }
         let key_types = numeric.iter().map(|numeric| spine_type(rng, *numeric, keys)).collect();
         let sizes = [1, 2, 7, 49, 50, 51, 100];
+        let extended = rng.random_bool(0.5);
         Self {
-            uses: (0..rng.random_range(1..5)).map(|_| used(rng, tables.len(), numeric.len())).collect(),
+            uses: (0..rng.random_range(1..5)).map(|_| used(rng, (tables.len(), numeric.len()), extended)).collect(),
             tables,
             spine,
             spine_unit,
@@ -230,10 +250,11 @@ impl World {
             workers: rng.random_range(1..5),
             spine_batch_rows: sizes[rng.random_range(0..7)],
             spine_partitions: rng.random_range(1..4),
+            memory: [None, None, Some(0), Some(10_000), Some(60_000)][rng.random_range(0..5)],
         }
     }
 
-    pub(super) fn spine_batches(&self) -> (SchemaRef, Vec<Vec<RecordBatch>>) {
+    pub(in crate::point_in_time) fn spine_batches(&self) -> (SchemaRef, Vec<Vec<RecordBatch>>) {
         let batch = self.spine_batch();
         let mut partitions = vec![Vec::new(); self.spine_partitions];
         let each = batch.num_rows().div_ceil(self.spine_partitions).max(1);
@@ -248,7 +269,7 @@ impl World {
         (batch.schema(), partitions)
     }
 
-    pub(super) fn spine_batch(&self) -> RecordBatch {
+    pub(in crate::point_in_time) fn spine_batch(&self) -> RecordBatch {
         let mut columns: Vec<(String, ArrayRef)> = Vec::new();
         columns.push(("label".to_owned(), Arc::new(Int64Array::from_iter_values(0..self.spine.len() as i64))));
         for (at, numeric) in self.numeric.iter().enumerate() {
@@ -263,7 +284,7 @@ impl World {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).expect("spine")
     }
 
-    pub(super) async fn spec(&self) -> Spec {
+    pub(in crate::point_in_time) async fn spec(&self) -> Spec {
         let mut snapshots = Vec::new();
         for (at, table) in self.tables.iter().enumerate() {
             snapshots.push(Arc::new(table.write(&format!("t{at}")).await));
@@ -290,6 +311,8 @@ impl World {
             availability: used.availability,
             upper: used.upper,
             ttl: used.ttl,
+            nulls: used.nulls,
+            valid_to: used.ends.then(|| "until".to_owned()),
             features: table_features().into_iter().map(|(column, data_type)| feature(column, data_type)).collect(),
             event_time_output: used.outputs.0.then(|| format!("v{at}__event_time")),
             status_output: used.outputs.1.then(|| format!("v{at}__status")),
@@ -297,21 +320,28 @@ impl World {
     }
 
     /// The tables of the views, for the reference.
-    pub(super) fn reference_rows(&self) -> Vec<Vec<Rows>> {
+    pub(in crate::point_in_time) fn reference_rows(&self) -> Vec<Vec<Rows>> {
         self.uses.iter().map(|used| self.tables[used.table].reference_rows()).collect()
     }
 
-    pub(super) fn session(&self) -> SessionContext {
-        session(self.workers, self.batch_rows)
+    pub(in crate::point_in_time) fn session(&self) -> SessionContext {
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(limit) = self.memory {
+            runtime = runtime.with_memory_pool(Arc::new(Told { limit, pool: UnboundedMemoryPool::default() }));
+        }
+        let state = session(self.workers, self.batch_rows).state();
+        let builder =
+            SessionStateBuilder::new_from_existing(state).with_runtime_env(runtime.build_arc().expect("runtime"));
+        SessionContext::new_with_state(builder.build())
     }
 
-    pub(super) async fn run(&self, spec: &Spec) -> RecordBatch {
+    pub(in crate::point_in_time) async fn run(&self, spec: &Spec) -> RecordBatch {
         let (schema, partitions) = self.spine_batches();
         run(&self.session(), schema, partitions, spec.clone()).await.expect("join")
     }
 }
 
-pub(super) fn session(workers: usize, batch_rows: usize) -> SessionContext {
+pub(in crate::point_in_time) fn session(workers: usize, batch_rows: usize) -> SessionContext {
     let config = SessionConfig::new()
         .with_target_partitions(workers)
         .with_batch_size(batch_rows)
@@ -320,8 +350,47 @@ pub(super) fn session(workers: usize, batch_rows: usize) -> SessionContext {
     SessionContext::new_with_state(builder.with_query_planner(query_planner()).build())
 }
 
+/// A memory pool that says it is small and gives whatever is asked: a spine then comes in many pieces.
+#[derive(Debug)]
+struct Told {
+    limit: usize,
+    pool: UnboundedMemoryPool,
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Told({})", self.limit)
+    }
+}
+
+impl MemoryPool for Told {
+    fn name(&self) -> &'static str {
+        "Told"
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.pool.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.pool.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> datafusion::error::Result<()> {
+        self.pool.try_grow(reservation, additional)
+    }
+
+    fn reserved(&self) -> usize {
+        self.pool.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
+    }
+}
+
 /// Joins batches to `spec` through a whole session, and puts the output's batches together.
-pub(super) async fn run(
+pub(in crate::point_in_time) async fn run(
     session: &SessionContext,
     schema: SchemaRef,
     partitions: Vec<Vec<RecordBatch>>,
@@ -341,6 +410,7 @@ fn table_features() -> Vec<(&'static str, DataType)> {
     vec![
         ("id", DataType::Int64),
         ("small", DataType::Int64),
+        ("rare", DataType::Float64),
         ("text", DataType::Utf8),
         ("list", DataType::List(Arc::new(Field::new("element", DataType::Int64, true)))),
         (
@@ -410,17 +480,20 @@ impl Table {
         columns.push(("id".to_owned(), Arc::new(rows().map(|row| Some(row.id)).collect::<Int64Array>())));
         let small: Int32Array = rows().map(|row| (row.id % 4 > 0).then_some(row.id as i32 * 10)).collect();
         columns.push(("small".to_owned(), Arc::new(small)));
+        let rare: Float64Array = rows().map(|row| (row.id % 6 == 0).then_some(row.id as f64 / 2.0)).collect();
+        columns.push(("rare".to_owned(), Arc::new(rare)));
         if !file.old {
             let text: StringArray = rows().map(|row| (row.id % 5 > 0).then(|| format!("text {}", row.id))).collect();
             columns.push(("text".to_owned(), Arc::new(text)));
             let list = |row: &Seen| (row.id % 3 > 0).then(|| vec![Some(row.id), None, Some(7)]);
             let list = ListArray::from_iter_primitive::<Int64Type, _, _>(rows().map(list));
-            columns.push(("list".to_owned(), cast(&list, &table_features()[3].1).expect("list")));
+            columns.push(("list".to_owned(), cast(&list, &table_features()[4].1).expect("list")));
+            columns.push(("until".to_owned(), time_array(rows().map(|row| row.until), utc(self.event_unit))));
         }
         let a: ArrayRef = Arc::new(rows().map(|row| Some(row.id)).collect::<Int64Array>());
         let b: ArrayRef =
             Arc::new(rows().map(|row| (row.id % 2 > 0).then(|| format!("{}", row.id))).collect::<StringArray>());
-        let DataType::Struct(fields) = table_features().remove(4).1 else { unreachable!("a struct") };
+        let DataType::Struct(fields) = table_features().remove(5).1 else { unreachable!("a struct") };
         columns.push(("pair".to_owned(), Arc::new(StructArray::new(fields, vec![a, b], None))));
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).expect("table")
     }
@@ -441,7 +514,7 @@ impl Table {
     }
 
     /// Writes the files into memory.
-    pub(super) async fn write(&self, name: &str) -> Snapshot {
+    pub(in crate::point_in_time) async fn write(&self, name: &str) -> Snapshot {
         let store = Arc::new(InMemory::new());
         let mut files = Vec::new();
         for (at, file) in self.files.iter().enumerate() {
@@ -457,6 +530,7 @@ impl Table {
                 added_version: file.version,
                 order: file.order,
                 committed: file.committed,
+                compacted: false,
                 partition: BTreeMap::from([("part".to_owned(), ScalarValue::Utf8(Some(file.partition.clone())))]),
                 ranges: file.ranges(),
                 deleted_rows: (!deleted.is_empty()).then(|| deleted.into()),
@@ -498,7 +572,7 @@ impl File {
     }
 }
 
-pub(super) fn parquet_bytes(batch: &RecordBatch, group_rows: usize) -> Vec<u8> {
+pub(in crate::point_in_time) fn parquet_bytes(batch: &RecordBatch, group_rows: usize) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(group_rows))
         .set_data_page_row_count_limit(7)
@@ -509,9 +583,4 @@ pub(super) fn parquet_bytes(batch: &RecordBatch, group_rows: usize) -> Vec<u8> {
     writer.write(batch).expect("write");
     writer.close().expect("close");
     bytes
-}
-
-/// Not every random number generator trait method is used by every test.
-pub(super) fn seed_of(rng: &mut impl Rng) -> u64 {
-    rng.next_u64()
 }

@@ -39,6 +39,90 @@ class FeatureReferences(_message.Message):
     references: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, references: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class ExplainRow(_message.Message):
+    __slots__ = ("training_set", "spine_row", "outputs", "runners_up")
+    TRAINING_SET_FIELD_NUMBER: _ClassVar[int]
+    SPINE_ROW_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    RUNNERS_UP_FIELD_NUMBER: _ClassVar[int]
+    training_set: TrainingSet
+    spine_row: _builtins.bytes
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    runners_up: int
+    def __init__(self, training_set: _Optional[_Union[TrainingSet, _Mapping]] = ..., spine_row: _Optional[_builtins.bytes] = ..., outputs: _Optional[_Iterable[str]] = ..., runners_up: _Optional[int] = ...) -> None: ...
+
+class RowExplained(_message.Message):
+    __slots__ = ("views",)
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    views: _containers.RepeatedCompositeFieldContainer[ViewExplained]
+    def __init__(self, views: _Optional[_Iterable[_Union[ViewExplained, _Mapping]]] = ...) -> None: ...
+
+class ViewExplained(_message.Message):
+    __slots__ = ("view", "table", "table_version", "at", "null_column", "status", "observations", "without_event_time", "outcomes", "candidates", "features", "values")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    NULL_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    view: str
+    table: str
+    table_version: int
+    at: int
+    null_column: str
+    status: str
+    observations: int
+    without_event_time: int
+    outcomes: _containers.RepeatedCompositeFieldContainer[OutcomeCount]
+    candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
+    features: _containers.RepeatedCompositeFieldContainer[FeatureSource]
+    values: _builtins.bytes
+    def __init__(self, view: _Optional[str] = ..., table: _Optional[str] = ..., table_version: _Optional[int] = ..., at: _Optional[int] = ..., null_column: _Optional[str] = ..., status: _Optional[str] = ..., observations: _Optional[int] = ..., without_event_time: _Optional[int] = ..., outcomes: _Optional[_Iterable[_Union[OutcomeCount, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureSource, _Mapping]]] = ..., values: _Optional[_builtins.bytes] = ...) -> None: ...
+
+class OutcomeCount(_message.Message):
+    __slots__ = ("outcome", "count")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    outcome: str
+    count: int
+    def __init__(self, outcome: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Candidate(_message.Message):
+    __slots__ = ("outcome", "file", "version", "file_order", "row", "event_time", "created_time", "known_at", "valid_to")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILE_ORDER_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    CREATED_TIME_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_AT_FIELD_NUMBER: _ClassVar[int]
+    VALID_TO_FIELD_NUMBER: _ClassVar[int]
+    outcome: str
+    file: str
+    version: int
+    file_order: int
+    row: int
+    event_time: int
+    created_time: int
+    known_at: int
+    valid_to: int
+    def __init__(self, outcome: _Optional[str] = ..., file: _Optional[str] = ..., version: _Optional[int] = ..., file_order: _Optional[int] = ..., row: _Optional[int] = ..., event_time: _Optional[int] = ..., created_time: _Optional[int] = ..., known_at: _Optional[int] = ..., valid_to: _Optional[int] = ...) -> None: ...
+
+class FeatureSource(_message.Message):
+    __slots__ = ("output", "candidate")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    candidate: int
+    def __init__(self, output: _Optional[str] = ..., candidate: _Optional[int] = ...) -> None: ...
+
 class SpineUpload(_message.Message):
     __slots__ = ("project",)
     PROJECT_FIELD_NUMBER: _ClassVar[int]
