@@ -1,4 +1,4 @@
-//! The gRPC port: lookups, registry, materialization, Arrow Flight with Flight SQL, health and reflection.
+//! The gRPC port: lookups, registry, materialization, sealed training sets, Arrow Flight with Flight SQL, health and reflection.
 //!
 //! Each service is an adapter in a file of its own. The settings of the connection are those of one program that talks to a few:
 //! wide windows for bulk, no delay for lookups, keepalive for what sits between.
@@ -6,6 +6,7 @@
 mod materialize;
 mod online;
 mod registry;
+mod sealed;
 
 use std::future::Future;
 use std::io;
@@ -16,6 +17,7 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
 use tidegate_proto::online::v1::online_service_server::OnlineServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;
+use tidegate_proto::sealed::v1::sealed_service_server::SealedServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
@@ -82,6 +84,9 @@ fn routes<H: Health>(
         .max_decoding_message_size(unary)
         .max_encoding_message_size(usize::MAX);
     let materialize = MaterializeServiceServer::new(materialize::MaterializeDoor::new(service.clone()));
+    let sealed = SealedServiceServer::new(sealed::SealedDoor::new(service.clone()))
+        .max_decoding_message_size(unary)
+        .max_encoding_message_size(usize::MAX);
     let flight = FlightServiceServer::new(FlightDoor::new(service))
         .max_decoding_message_size(flight)
         .max_encoding_message_size(usize::MAX);
@@ -95,6 +100,7 @@ fn routes<H: Health>(
         .add_service(online)
         .add_service(registry)
         .add_service(materialize)
+        .add_service(sealed)
         .add_service(flight)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(io::Error::other)?)
@@ -103,12 +109,13 @@ fn routes<H: Health>(
 }
 
 async fn report_serving(reporter: &HealthReporter) {
-    use tidegate_proto::{materialize, online, registry};
+    use tidegate_proto::{materialize, online, registry, sealed};
     let serving = tonic_health::ServingStatus::Serving;
     for name in [
         online::v1::online_service_server::SERVICE_NAME,
         registry::v1::registry_service_server::SERVICE_NAME,
         materialize::v1::materialize_service_server::SERVICE_NAME,
+        sealed::v1::sealed_service_server::SERVICE_NAME,
         "arrow.flight.protocol.FlightService",
     ] {
         reporter.set_service_status(name, serving).await;
