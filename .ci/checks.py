@@ -28,6 +28,7 @@ FORBIDDEN_WORDS = [
     ("server/src/service", r"\b(tonic|axum|tidegate_proto|arrow_flight)::", "use cases know no transport"),
     ("server/src/materialize", r"\b(tonic|axum|tidegate_proto|arrow_flight)::", "jobs know no transport"),
     ("server/src/registry", r"\b(tonic|axum|tidegate_proto|arrow_flight)::", "the registry knows no transport"),
+    ("server/src/sealed", r"\b(tonic|axum|tidegate_proto|arrow_flight)::", "seals know no transport"),
     ("server/src/serve", r"\b(datafusion|deltalake|rocksdb|tidegate_offline|tidegate_online)::", "doors know no engine"),
     ("schemas/src/definition.rs", r"\bSerialize\b", "domain types are not persisted forms"),
     ("schemas/src/catalog.rs", r"\bSerialize\b", "domain types are not persisted forms"),

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::flight::TrainingSetOptions;
 
 /// What is told of a row.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ExplainOptions {
     /// How the training set is made that the row would be in.
     pub training_set: TrainingSetOptions,

@@ -106,8 +106,28 @@ impl fmt::Debug for Spine {
     }
 }
 
-/// How a training set is made.
+/// Parts of a training set by the time of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Split {
+    /// One cut (train, test) or two (train, validation, test), ascending, in UTC microseconds.
+    pub at: Vec<Micros>,
+    /// Rows so long before a cut, or less, are left out; microseconds.
+    pub embargo: Micros,
+}
+
+/// A share of a training set's rows, by the value of a spine column.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sample {
+    /// The column.
+    pub column: String,
+    /// Values, as text, and the fraction of their rows to keep: above 0, at most 1.
+    pub keep: Vec<(String, f64)>,
+    /// What makes another sample of the same rows.
+    pub seed: i64,
+}
+
+/// How a training set is made.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrainingSetOptions {
     /// The spine's column of the time each row is labelled at; empty: `event_timestamp`.
     pub event_time_column: String,
@@ -119,6 +139,10 @@ pub struct TrainingSetOptions {
     pub include_event_times: bool,
     /// Add `view__status` columns.
     pub include_statuses: bool,
+    /// Label rows by time: adds a column `split`.
+    pub split: Option<Split>,
+    /// Keep a share of the rows: adds a column `sample_weight`.
+    pub sample: Option<Sample>,
 }
 
 impl Client {
@@ -166,16 +190,7 @@ impl Client {
         spine: Spine,
         options: &TrainingSetOptions,
     ) -> Result<Batches> {
-        let mut command = v1::TrainingSet {
-            project: self.project()?.to_owned(),
-            selection: Some(convert::training_selection_to_wire(selection)),
-            spine: None,
-            event_time_column: options.event_time_column.clone(),
-            full_feature_names: options.full_names,
-            as_of: options.as_of,
-            include_event_times: options.include_event_times,
-            include_statuses: options.include_statuses,
-        };
+        let mut command = self.training_set_message(selection, options)?;
         command.spine = match spine {
             Spine::Batches(schema, batches) => return self.exchange(flight::pack(&command), schema, batches).await,
             Spine::Uploaded(id) => Some(WireSpine::SpineId(id)),
@@ -186,7 +201,33 @@ impl Client {
         self.fetch(info).await
     }
 
-    async fn exchange(
+    /// A training set as a message that names no spine.
+    pub(crate) fn training_set_message(
+        &self,
+        selection: &Selection,
+        options: &TrainingSetOptions,
+    ) -> Result<v1::TrainingSet> {
+        let fraction =
+            |(value, fraction): &(String, f64)| v1::sample::Fraction { value: value.clone(), fraction: *fraction };
+        Ok(v1::TrainingSet {
+            project: self.project()?.to_owned(),
+            selection: Some(convert::training_selection_to_wire(selection)),
+            spine: None,
+            event_time_column: options.event_time_column.clone(),
+            full_feature_names: options.full_names,
+            as_of: options.as_of,
+            include_event_times: options.include_event_times,
+            include_statuses: options.include_statuses,
+            split: options.split.as_ref().map(|of| v1::Split { at: of.at.clone(), embargo: of.embargo }),
+            sample: options.sample.as_ref().map(|of| v1::Sample {
+                column: of.column.clone(),
+                keep: of.keep.iter().map(fraction).collect(),
+                seed: of.seed,
+            }),
+        })
+    }
+
+    pub(crate) async fn exchange(
         &self,
         command: Bytes,
         schema: SchemaRef,

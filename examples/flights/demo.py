@@ -1,4 +1,4 @@
-"""The whole loop on real data: define, ingest, train, look for leaks, materialize, look up, query.
+"""The whole loop on real data: define, ingest, train, look for leaks, seal, materialize, look up, query.
 
     python examples/flights/demo.py --binary target/debug/tidegate [--keep]
 
@@ -26,6 +26,7 @@ from tidegate.local import LocalServer
 HERE = Path(__file__).resolve().parent
 DEFINITIONS = HERE / "definitions"
 PROJECT = "flights"
+SEAL = "late-2013"
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
@@ -42,6 +43,7 @@ def main() -> None:
         ingest(client, paths)
         training = train(client, paths["flights"])
         look_for_leaks(flights, training)
+        seal(client, paths["flights"])
         materialize(client)
         look_up(client)
         query(client)
@@ -127,6 +129,20 @@ def look_for_leaks(flights: pd.DataFrame, training: pd.DataFrame) -> None:
     print(f"  Tidegate, by arrival        {ours:>9,} of {len(training):,}")
 
 
+def seal(client: tidegate.Client, spine: Path) -> None:
+    title("Seal", "a tenth of the punctual flights, split by time; made again, it must be the same bit for bit")
+    if SEAL not in {known.name for known in client.sealed()}:
+        split = tidegate.Split(at=["2013-09-01", "2013-11-01"], embargo="1d")
+        sample = tidegate.Sample("late", keep={False: 0.1}, seed=7)
+        with timed() as clock:
+            sealed = client.seal(SEAL, spine, service="late_arrival", split=split, sample=sample)
+        versions = ", ".join(f"{source} at version {version}" for source, version in sealed.tables.items())
+        print(f"  sealed {sealed.rows:,} of {sealed.spine_rows:,} rows from {versions} in {clock()}")
+    with timed() as clock:
+        verdict = client.verify(SEAL)
+    print(f"  verified in {clock()}: {'the same' if verdict else 'differs'}, digest {verdict.digest[:16]}…")
+
+
 def materialize(client: tidegate.Client) -> None:
     title("Materialize", "the newest observation of each entity into the online tier")
     with timed() as clock:
@@ -187,6 +203,7 @@ def what_next(address: str, server: LocalServer | None, options: argparse.Namesp
         (f"export TIDEGATE_ADDRESS={address} TIDEGATE_PROJECT={PROJECT}", ""),
         (f"{binary} get", "what is defined"),
         (f"{binary} describe view plane_last_flight", "one view, its source and who uses it"),
+        (f"{binary} sealed show {SEAL}", "what the sealed set was made of"),
         (f"{binary} registry history", "every version of the definitions"),
         (f"{binary} sql 'SELECT * FROM origin_weather LIMIT 5'", "any query"),
         (f"{binary} plan {shown(DEFINITIONS)}", "after a change to features.yaml"),

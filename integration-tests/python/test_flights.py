@@ -7,6 +7,7 @@ row may only see an older report, or none; never a newer one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -88,10 +89,12 @@ def test_nothing_flows_back_while_a_naive_join_leaks(training: pa.Table) -> None
     assert leaks["by date"].leaked > leaks["by date"].own > FLIGHTS // 2
 
 
-def test_late_reports_are_never_newer(server: LocalServer, inputs: dict[str, Path], training: pa.Table) -> None:
+@pytest.fixture(scope="module")
+def late(server: LocalServer, inputs: dict[str, Path]) -> Iterator[tidegate.Client]:
+    """A project where reports of the weather become known three hours after they were made."""
     airport = Entity("airport", keys={"origin": "string"})
     reports = Source("weather_reports", event_time="time_hour")
-    late = FeatureView(
+    view = FeatureView(
         "origin_weather",
         entities=[airport],
         source=reports,
@@ -99,11 +102,15 @@ def test_late_reports_are_never_newer(server: LocalServer, inputs: dict[str, Pat
         features=[Feature(name, "float64") for name in WEATHER],
     )
     with server.client("flights_late") as client:
-        client.apply([airport, reports, late])
+        client.apply([airport, reports, view])
         client.ingest("weather_reports", inputs["weather_reports"], ignore_extra_columns=True)
-        delayed = client.get_historical_features(
-            inputs["flights"], features=["origin_weather"], include_event_times=True
-        ).to_arrow()
+        yield client
+
+
+def test_late_reports_are_never_newer(late: tidegate.Client, inputs: dict[str, Path], training: pa.Table) -> None:
+    delayed = late.get_historical_features(
+        inputs["flights"], features=["origin_weather"], include_event_times=True
+    ).to_arrow()
 
     column = "origin_weather__event_time"
     assert differing(delayed["flight_id"], training["flight_id"]) == 0
@@ -115,6 +122,20 @@ def test_late_reports_are_never_newer(server: LocalServer, inputs: dict[str, Pat
     shifted = asof(inputs, delay="INTERVAL 3 HOUR")
     for name in [*WEATHER, column]:
         assert differing(delayed[name], shifted[name]) == 0, name
+
+
+def test_the_audit_counts_what_a_naive_join_leaks(late: tidegate.Client, inputs: dict[str, Path]) -> None:
+    audit = late.audit(inputs["flights"], features=["origin_weather"], margin="3h").to_dict()
+    naive, known = asof(inputs), asof(inputs, delay="INTERVAL 3 HOUR")
+    times = (known["event_timestamp"], known["origin_weather__event_time"])
+    ages = pc.subtract(times[0].cast(pa.int64()), times[1].cast(pa.timestamp("us", "UTC")).cast(pa.int64()))
+    for name in WEATHER:
+        counts = audit[name]
+        leaked = differing(naive[name], known[name])
+        assert counts["rows"] == FLIGHTS and counts["leaked"] == leaked > 0, name
+        near = pc.sum(pc.and_(pc.is_valid(known[name]), pc.less_equal(ages, 3 * 3_600_000_000))).as_py()
+        assert counts["near"] == near, name
+        assert counts["knowledge_known"] and str(leaked) in counts["note"], name
 
 
 def asof(inputs: dict[str, Path], delay: str | None = None) -> pa.Table:

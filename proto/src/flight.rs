@@ -21,6 +21,12 @@ pub enum Command {
     TrainingSet(v1::TrainingSet),
     /// The body of DoAction `ExplainRow`.
     ExplainRow(v1::ExplainRow),
+    /// GetFlightInfo: the rows of a sealed set.
+    SealedSet(v1::SealedSet),
+    /// GetFlightInfo: what is another value now.
+    SealedDiff(v1::SealedDiff),
+    /// GetFlightInfo and DoExchange.
+    Audit(v1::Audit),
     /// DoPut of a spine.
     SpineUpload(v1::SpineUpload),
     /// DoPut of rows for a source.
@@ -62,6 +68,9 @@ impl UnpackError {
 pub trait Packed: Name {}
 impl Packed for v1::TrainingSet {}
 impl Packed for v1::ExplainRow {}
+impl Packed for v1::SealedSet {}
+impl Packed for v1::SealedDiff {}
+impl Packed for v1::Audit {}
 impl Packed for v1::SpineUpload {}
 impl Packed for v1::Ingest {}
 impl Packed for v1::SqlStatement {}
@@ -83,6 +92,9 @@ pub fn unpack(bytes: &[u8]) -> Result<Command, UnpackError> {
     match name {
         "tidegate.flight.v1.TrainingSet" => decode(&any, "TrainingSet").map(Command::TrainingSet),
         "tidegate.flight.v1.ExplainRow" => decode(&any, "ExplainRow").map(Command::ExplainRow),
+        "tidegate.flight.v1.SealedSet" => decode(&any, "SealedSet").map(Command::SealedSet),
+        "tidegate.flight.v1.SealedDiff" => decode(&any, "SealedDiff").map(Command::SealedDiff),
+        "tidegate.flight.v1.Audit" => decode(&any, "Audit").map(Command::Audit),
         "tidegate.flight.v1.SpineUpload" => decode(&any, "SpineUpload").map(Command::SpineUpload),
         "tidegate.flight.v1.Ingest" => decode(&any, "Ingest").map(Command::Ingest),
         "tidegate.flight.v1.SqlStatement" => decode(&any, "SqlStatement").map(Command::SqlStatement),
@@ -110,6 +122,12 @@ mod tests {
         assert_eq!(unpack(&pack(&training_set)).unwrap(), Command::TrainingSet(training_set.clone()));
         let explain = v1::ExplainRow { training_set: Some(training_set.clone()), ..v1::ExplainRow::default() };
         assert_eq!(unpack(&pack(&explain)).unwrap(), Command::ExplainRow(explain));
+        let sealed = v1::SealedSet { project: "p".into(), name: "n".into() };
+        assert_eq!(unpack(&pack(&sealed)).unwrap(), Command::SealedSet(sealed));
+        let diff = v1::SealedDiff { name: "n".into(), against: "m".into(), ..v1::SealedDiff::default() };
+        assert_eq!(unpack(&pack(&diff)).unwrap(), Command::SealedDiff(diff));
+        let audit = v1::Audit { training_set: Some(training_set.clone()), margin: 5 };
+        assert_eq!(unpack(&pack(&audit)).unwrap(), Command::Audit(audit));
         let upload = v1::SpineUpload { project: "p".into() };
         assert_eq!(unpack(&pack(&upload)).unwrap(), Command::SpineUpload(upload));
         let ingest = v1::Ingest { target: "t".into(), batch_id: "b".into(), ..v1::Ingest::default() };

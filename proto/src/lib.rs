@@ -1,6 +1,7 @@
 //! The wire: messages and services generated from `protos/`, their conversions to the domain, and the one error table.
 //!
-//! [`online`], [`registry`], [`materialize`], [`table`] and [`flight`] hold the generated code, each version in a module of its own.
+//! [`online`], [`registry`], [`materialize`], [`table`], [`sealed`] and [`flight`] hold the generated code, each version in a
+//! module of its own.
 //! [`flight`] also packs and unpacks the commands of the Arrow Flight door, [`error`] says which code stands for which kind of
 //! failure and carries problems along, [`convert`] turns messages into domain types and back.
 //!
@@ -47,6 +48,16 @@ pub mod table {
     #[allow(missing_docs, clippy::all)]
     pub mod v1 {
         include!("generated/tidegate.table.v1.rs");
+    }
+}
+
+/// Sealed training sets.
+pub mod sealed {
+    /// Version 1, generated from `protos/tidegate/sealed/v1/sealed.proto`.
+    // Generated: documented in the .proto and shaped by prost and tonic.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        include!("generated/tidegate.sealed.v1.rs");
     }
 }
 

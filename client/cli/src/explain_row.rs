@@ -18,7 +18,7 @@ use crate::failure::{Failure, Result};
 use crate::lookup::{key, keys, objects, selection};
 use crate::output::Output;
 use crate::read::{self, Format, Input, Rows};
-use crate::training_set::{EVENT_TIME, as_of, wanted};
+use crate::training_set::{EVENT_TIME, time, wanted};
 use crate::values::instant;
 use crate::{Globals, session};
 
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long = "key", short = 'k', num_args = 1.., value_name = "NAME=VALUE", value_parser = key, conflicts_with = "spine")]
     keys: Vec<(String, String)>,
     /// The row's time, such as `2013-03-01` or `2013-03-01T06:00:00Z`.
-    #[arg(long, value_name = "TIME", value_parser = as_of, required_unless_present = "spine", conflicts_with = "spine")]
+    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "spine", conflicts_with = "spine")]
     at: Option<Micros>,
     /// A Parquet, CSV, NDJSON or Arrow file that holds the row; `-` is standard input.
     #[arg(long, value_name = "FILE", requires = "row")]
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long = "feature", value_name = "NAME")]
     features: Vec<String>,
     /// Use only what was known by then.
-    #[arg(long, value_name = "TIME", value_parser = as_of)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     as_of: Option<Micros>,
     /// Name features `view__feature`.
     #[arg(long)]

@@ -3,6 +3,8 @@
 //! [`Command`] is the verbs, [`Globals`] the flags they share, [`run`] does one and says how it went. Each family of verbs is a
 //! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`],
 //! [`materialize`] (and status), [`table`], [`health`], [`lookup`], [`training_set`], [`explain_row`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
+//! [`materialize`] (and status), [`health`], [`lookup`], [`training_set`], [`sealed`] (and audit),
+//! [`sql`]. [`read`] turns files into Arrow batches, [`write`]
 //! the other way; [`output`] alone prints.
 //!
 //! Results go to standard output, everything else to standard error. Failures travel up as [`failure::Failure`] and are
@@ -17,6 +19,7 @@ mod lookup;
 mod materialize;
 mod output;
 mod read;
+mod sealed;
 mod session;
 mod sql;
 mod table;
@@ -96,6 +99,11 @@ pub enum Command {
     TrainingSet(training_set::Args),
     /// Say for one row of a spine which observation it gets, and why the others lost.
     ExplainRow(explain_row::Args),
+    /// List, verify, compare or delete sealed training sets.
+    #[command(subcommand)]
+    Sealed(sealed::Command),
+    /// Count what a training set would have leaked without knowledge times.
+    Audit(sealed::AuditArgs),
     /// Run a SQL query over the project's tables, views and training sets.
     Sql(sql::Args),
 }
@@ -150,6 +158,8 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Lookup(args) => lookup::run(&args, globals, out).await,
         Command::TrainingSet(args) => training_set::run(&args, globals, out).await,
         Command::ExplainRow(args) => explain_row::run(&args, globals, out).await,
+        Command::Sealed(command) => sealed::run(&command, globals, out).await,
+        Command::Audit(args) => sealed::audit(&args, globals, out).await,
         Command::Sql(args) => sql::run(&args, globals, out).await,
     }
 }

@@ -36,12 +36,14 @@ from tidegate.inputs import NaiveTimeWarning
 from tidegate.online import OnlineResult, Status
 from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewStatus
 from tidegate.results import LazyTable, SqlResult, TrainingSet
+from tidegate.sealed import Audit, Diff, Difference, Sample, SealedSet, Split, Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlreadyExistsError",
     "Applied",
+    "Audit",
     "CancelledError",
     "Candidate",
     "Change",
@@ -51,6 +53,8 @@ __all__ = [
     "DeadlineError",
     "DefinitionError",
     "Described",
+    "Diff",
+    "Difference",
     "Entity",
     "ExhaustedError",
     "Feature",
@@ -68,7 +72,10 @@ __all__ = [
     "PreconditionError",
     "Problem",
     "Progress",
+    "Sample",
+    "SealedSet",
     "Source",
+    "Split",
     "SqlResult",
     "Status",
     "TidegateError",
@@ -76,6 +83,7 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "UnsupportedError",
+    "Verdict",
     "Version",
     "ViewExplained",
     "ViewStatus",

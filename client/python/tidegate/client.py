@@ -6,27 +6,33 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 from tidegate import definitions as language
-from tidegate import inputs, online, registry
+from tidegate import inputs, online, registry, sealed
 from tidegate._proto.flight.v1 import flight_pb2
 from tidegate._proto.materialize.v1 import materialize_pb2
 from tidegate._proto.online.v1 import online_pb2
 from tidegate._proto.registry.v1 import registry_pb2
+from tidegate._proto.sealed.v1 import sealed_pb2
 from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
 from tidegate.explain import ViewExplained, explained
 from tidegate.online import OnlineResult
 from tidegate.registry import Applied, Described, Ingested, Plan, Progress, Version, ViewStatus
 from tidegate.results import SqlResult, Stream, TrainingSet
+from tidegate.sealed import Audit, Diff, Sample, SealedSet, Split, Verdict
 from tidegate.transport import Transport
 
 _REGISTRY = "tidegate.registry.v1.RegistryService"
 _ONLINE = "tidegate.online.v1.OnlineService/GetOnlineFeatures"
 _MATERIALIZE = "tidegate.materialize.v1.MaterializeService"
+_SEALED = "tidegate.sealed.v1.SealedService"
 _GET_TABLES = "type.googleapis.com/arrow.flight.protocol.sql.CommandGetTables"
 _INCLUDE_SCHEMA = b"\x28\x01"
 
@@ -196,50 +202,120 @@ class Client:
         as_of: datetime | date | str | int | None = None,
         include_event_times: bool = False,
         include_statuses: bool = False,
+        split: Split | None = None,
+        sample: Sample | None = None,
+        seal: str | None = None,
     ) -> TrainingSet:
         """The spine's rows, each with the features as they were known at its time.
 
         The spine is a pandas, polars or pyarrow table, anything with `__arrow_c_stream__`, a list of dicts or a dict of
         columns; or, without being sent, a query (`sql`) or a `table` of the project. Features are those of a `service`, or
         references such as `["origin_weather:temp"]`. `as_of` cuts off what became known later (a time, ISO text, or UTC
-        microseconds). Nothing is read before one of the result's `to_…` methods is called.
+        microseconds). `split` and `sample` choose rows of the spine before anything is joined. Nothing is read before one of
+        the result's `to_…` methods is called; only with `seal` the set is made and sealed under that name at once, and the
+        result reads it.
 
             spine = [{"origin": "JFK", "event_timestamp": datetime(2013, 1, 1, 12, tzinfo=timezone.utc)}]
             client.get_historical_features(spine, ["origin_weather:temp"]).to_pandas()
         """
-        if sum(given is not None for given in (spine, sql, table)) != 1:
-            raise InvalidError("say exactly one spine: rows, sql='SELECT …', or table='name'")
-        selection = online.references(features, service)
-        command = flight_pb2.TrainingSet(
-            project=self.project,
-            feature_service=selection.get("feature_service"),
-            sql=sql,
-            table=table,
+        command = self._training_set(
+            features,
+            service,
             event_time_column=event_time_column,
-            full_feature_names=full_names,
-            as_of=None if as_of is None else _micros(as_of),
+            full_names=full_names,
+            as_of=as_of,
             include_event_times=include_event_times,
             include_statuses=include_statuses,
+            split=split,
+            sample=sample,
         )
-        if "references" in selection:
-            command.features.references.extend(selection["references"])
-        project = self.project
-        if spine is None:
-            return TrainingSet(
-                lambda: self._transport.schema(command, project), lambda: self._transport.read(command, project)
-            )
+        if seal is not None:
+            self._seal(seal, command, spine, sql, table, None)
+            return self.read_sealed(seal)
+        named = _names_spine(command, spine, sql, table)
+        return TrainingSet(*(self._lazily(command) if named else self._sending(command, spine)))
 
-        def read() -> Stream:
-            return self._transport.exchange(command, self._rows(spine), project)
+    # Sealed training sets
 
-        def schema() -> pa.Schema:
-            empty = pa.RecordBatchReader.from_batches(self._rows(spine).schema, [])
-            found, batches = self._transport.exchange(command, empty, project)
-            for _ in batches:
-                pass
-            return found
+    def seal(
+        self,
+        name: str,
+        spine: Any = None,
+        features: Iterable[str] | str | None = None,
+        service: str | None = None,
+        *,
+        sql: str | None = None,
+        table: str | None = None,
+        progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> SealedSet:
+        """Makes a training set on the server and seals it: it can be made again, verified and compared from then on.
 
-        return TrainingSet(schema, read)
+        Spine and `options` are those of `get_historical_features`. No row travels back; `read_sealed` fetches them. `progress`
+        gets the rows made so far.
+
+            client.seal("late-2013", frame, service="late_arrival", split=tidegate.Split(at=["2013-11-01"], embargo="1d"))
+        """
+        return self._seal(name, self._training_set(features, service, **options), spine, sql, table, progress)
+
+    def sealed(self) -> list[SealedSet]:
+        """The project's sealed sets, oldest first."""
+        request = sealed_pb2.ListRequest(project=self.project)
+        reply = self._transport.call(f"{_SEALED}/List", request, sealed_pb2.ListResponse)
+        return [sealed.sealed_set(message) for message in reply.sets]
+
+    def sealed_set(self, name: str) -> SealedSet:
+        """One sealed set."""
+        request = sealed_pb2.GetRequest(project=self.project, name=name)
+        return sealed.sealed_set(self._transport.call(f"{_SEALED}/Get", request, sealed_pb2.SealedSet))
+
+    def read_sealed(self, name: str) -> TrainingSet:
+        """The rows of a sealed set, made again from the table versions and definitions it pinned."""
+        return TrainingSet(*self._lazily(flight_pb2.SealedSet(project=self.project, name=name)))
+
+    def verify(self, name: str, progress: Callable[[int], None] | None = None) -> Verdict:
+        """Makes a sealed set again and says whether it is the same, bit for bit.
+
+        assert client.verify("late-2013")
+        """
+        request = sealed_pb2.VerifyRequest(project=self.project, name=name)
+        steps = self._transport.stream(f"{_SEALED}/Verify", request, sealed_pb2.VerifyProgress)
+        return sealed.verdict(name, sealed.last(steps, "verdict", progress))
+
+    def diff(self, name: str, against: str | None = None) -> Diff:
+        """The values of a sealed set that are others in the tables as they are now, or in the set `against` of the same rows.
+
+        client.diff("late-2013").to_pandas()
+        """
+        return Diff(*self._lazily(flight_pb2.SealedDiff(project=self.project, name=name, against=against or "")))
+
+    def delete_sealed(self, name: str) -> None:
+        """Forgets a sealed set; its name and the table versions it pinned are free."""
+        request = sealed_pb2.DeleteRequest(project=self.project, name=name)
+        self._transport.call(f"{_SEALED}/Delete", request, sealed_pb2.DeleteResponse)
+
+    def audit(
+        self,
+        spine: Any = None,
+        features: Iterable[str] | str | None = None,
+        service: str | None = None,
+        *,
+        sql: str | None = None,
+        table: str | None = None,
+        margin: timedelta | str = timedelta(minutes=1),
+        **options: Any,
+    ) -> Audit:
+        """What a training set would leak without knowledge times: counts for each feature.
+
+        Spine and `options` are those of `get_historical_features`; values from within `margin` before their row's time are
+        counted as near.
+
+            client.audit(frame, service="late_arrival", margin="10m").to_pandas()
+        """
+        training_set = self._training_set(features, service, **options)
+        named = _names_spine(training_set, spine, sql, table)
+        command = flight_pb2.Audit(training_set=training_set, margin=sealed.span_micros(margin, "margin"))
+        return Audit(*(self._lazily(command) if named else self._sending(command, spine)))
 
     def explain_row(
         self,
@@ -287,11 +363,8 @@ class Client:
 
         client.sql("SELECT carrier, count(*) FROM flights WHERE origin = $1 GROUP BY 1", ["JFK"]).to_pandas()
         """
-        project = self.project
-        command = flight_pb2.SqlStatement(project=project, query=query, parameters=_parameters(params))
-        return SqlResult(
-            lambda: self._transport.schema(command, project), lambda: self._transport.read(command, project)
-        )
+        command = flight_pb2.SqlStatement(project=self.project, query=query, parameters=_parameters(params))
+        return SqlResult(*self._lazily(command))
 
     def tables(self) -> pa.Table:
         """What SQL sees: one row for each table, with `schema`, `name`, `kind` and its `columns`."""
@@ -377,6 +450,75 @@ class Client:
 
     # Helpers
 
+    def _training_set(
+        self,
+        features: Iterable[str] | str | None,
+        service: str | None,
+        *,
+        event_time_column: str = "event_timestamp",
+        full_names: bool = False,
+        as_of: datetime | date | str | int | None = None,
+        include_event_times: bool = False,
+        include_statuses: bool = False,
+        split: Split | None = None,
+        sample: Sample | None = None,
+    ) -> flight_pb2.TrainingSet:
+        """A training set that names no spine yet."""
+        selection = online.references(features, service)
+        command = flight_pb2.TrainingSet(
+            project=self.project,
+            feature_service=selection.get("feature_service"),
+            event_time_column=event_time_column,
+            full_feature_names=full_names,
+            as_of=None if as_of is None else sealed.micros(as_of, "as_of"),
+            include_event_times=include_event_times,
+            include_statuses=include_statuses,
+            split=split.message() if split else None,
+            sample=sample.message() if sample else None,
+        )
+        if "references" in selection:
+            command.features.references.extend(selection["references"])
+        return command
+
+    def _seal(
+        self,
+        name: str,
+        command: flight_pb2.TrainingSet,
+        spine: Any,
+        sql: str | None,
+        table: str | None,
+        progress: Callable[[int], None] | None,
+    ) -> SealedSet:
+        if not _names_spine(command, spine, sql, table):
+            uploaded = flight_pb2.SpineUploaded()
+            upload = flight_pb2.SpineUpload(project=self.project)
+            uploaded.ParseFromString(self._transport.put(upload, self._rows(spine), self.project))
+            command.spine_id = uploaded.spine_id
+        request = sealed_pb2.SealRequest(name=name, training_set=command)
+        steps = self._transport.stream(f"{_SEALED}/Seal", request, sealed_pb2.SealProgress)
+        return sealed.sealed_set(sealed.last(steps, "sealed", progress))
+
+    def _lazily(self, command: Message) -> tuple[Callable[[], pa.Schema], Callable[[], Stream]]:
+        """How to find the schema of a command's result, and how to read it."""
+        project = self.project
+        return lambda: self._transport.schema(command, project), lambda: self._transport.read(command, project)
+
+    def _sending(self, command: Message, spine: Any) -> tuple[Callable[[], pa.Schema], Callable[[], Stream]]:
+        """The same for a command that takes the spine's rows along."""
+        project = self.project
+
+        def read() -> Stream:
+            return self._transport.exchange(command, self._rows(spine), project)
+
+        def schema() -> pa.Schema:
+            empty = pa.RecordBatchReader.from_batches(self._rows(spine).schema, [])
+            found, batches = self._transport.exchange(command, empty, project)
+            for _ in batches:
+                pass
+            return found
+
+        return schema, read
+
     def _rows(self, data: Any) -> pa.RecordBatchReader:
         return inputs.checked(inputs.reader(data), self._warned)
 
@@ -417,6 +559,15 @@ def _micros(time: datetime | date | str | int) -> int:
         time = datetime(time.year, time.month, time.day)
     zoned = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
     return (zoned - registry.EPOCH) // timedelta(microseconds=1)
+def _names_spine(command: flight_pb2.TrainingSet, spine: Any, sql: str | None, table: str | None) -> bool:
+    """Puts a spine that the server can reach into the command; False for rows, which are to be sent."""
+    if sum(given is not None for given in (spine, sql, table)) != 1:
+        raise InvalidError("say exactly one spine: rows, sql='SELECT …', or table='name'")
+    if sql is not None:
+        command.sql = sql
+    if table is not None:
+        command.table = table
+    return spine is None
 
 
 def _parameters(params: Sequence[Any] | None) -> bytes:

@@ -17,10 +17,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
-
 use serde::Deserialize as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::catalog::Catalog;
 use crate::definition::Kind;
@@ -159,11 +156,7 @@ pub fn from_document(document: &serde_json::Value) -> Result<Catalog, Vec<Proble
 #[must_use]
 pub fn digest(catalog: &Catalog) -> String {
     let bytes = document::canonical_json(&to_document(catalog));
-    Sha256::digest(bytes.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        // Writing into a string can't fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    crate::digest::of(bytes.as_bytes())
 }
 
 /// A whole catalog as a definition file.

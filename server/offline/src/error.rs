@@ -209,6 +209,9 @@ pub enum Error {
     /// A point-in-time join can't be planned or finished.
     #[error(transparent)]
     PointInTime(#[from] crate::point_in_time::Error),
+    /// A split, a sample or a digest can't be made.
+    #[error(transparent)]
+    Training(#[from] crate::training::Error),
     /// A plan failed.
     #[error("the query failed")]
     Plan(#[source] Box<DataFusionError>),
@@ -258,6 +261,7 @@ impl Error {
             Self::Storage { source, .. } => storage_kind(source),
             Self::Parquet { .. } => ErrorKind::Corrupt,
             Self::PointInTime(error) => error.kind(),
+            Self::Training(error) => error.kind(),
             Self::Plan(error) => plan_kind(error),
             Self::Io { source, .. } => io_kind(source),
             Self::Internal(_) => ErrorKind::Internal,

@@ -2,7 +2,8 @@
 //!
 //! [`table`] keeps the log (create, append exactly once, snapshot with row addresses) · [`ingest`] checks what comes in before
 //! anything is written · [`point_in_time`] joins a spine to views as of its times · [`latest`] finds each key's newest
-//! observation · [`query`] is the one gate for SQL · [`runtime`] holds memory, spill space and threads for plans.
+//! observation · [`training`] chooses spine rows and fingerprints results · [`query`] is the one gate for SQL · [`runtime`]
+//! holds memory, spill space and threads for plans.
 //!
 //! Nothing here reads the clock to decide what a reader may see, knows the online tier, or knows a wire format.
 
@@ -13,6 +14,7 @@ pub mod point_in_time;
 pub mod query;
 pub mod runtime;
 pub mod table;
+pub mod training;
 
 #[cfg(test)]
 mod fixtures;

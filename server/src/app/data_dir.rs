@@ -5,6 +5,7 @@
 //!   LOCK          held by the one server that uses the folder; holds its pid
 //!   server.json   addresses and pid of a server that is ready; gone when it stopped
 //!   registry/     definitions, one file for each version
+//!   sealed/       sealed training sets, <project>/<name>.json, and their spines
 //!   tables/       managed Delta tables, <project>/<source>
 //!   online/       the online tier's store
 //!   spill/        temporary files of plans and uploads; emptied at start
@@ -56,6 +57,12 @@ impl DataDir {
     #[must_use]
     pub fn registry(&self) -> PathBuf {
         self.root.join("registry")
+    }
+
+    /// Sealed training sets.
+    #[must_use]
+    pub fn sealed(&self) -> PathBuf {
+        self.root.join("sealed")
     }
 
     /// Managed tables.

@@ -62,6 +62,9 @@ pub enum Error {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] crate::registry::Error),
+    /// The sealed sets.
+    #[error(transparent)]
+    Sealed(#[from] crate::sealed::Error),
     /// The plan runtime.
     #[error(transparent)]
     Offline(#[from] tidegate_offline::Error),

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::registry::Registry;
+use crate::sealed::SealedSets;
 use crate::serve::{self, Listeners};
 use crate::service::{Parts, Tidegate};
 use crate::shutdown::{Shutdown, Stage};
@@ -55,6 +56,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     let data_dir = DataDir::lock(&config.server.data_dir)?;
     stage("registry");
     let registry = Registry::open(&data_dir.registry())?;
+    let sealed = SealedSets::open(&data_dir.sealed())?;
     stage("plans");
     let plans = tidegate_offline::runtime::Runtime::new(&plan_settings(&config, &data_dir))?;
     stage("online store");
@@ -65,6 +67,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
         clock,
         telemetry: Arc::new(Telemetry::new()),
         registry,
+        sealed,
         plans,
         online,
         shutdown: shutdown.clone(),

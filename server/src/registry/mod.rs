@@ -13,16 +13,15 @@ pub use error::Error;
 pub use record::{About, Record};
 
 use std::collections::BTreeMap;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use parking_lot::RwLock;
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::time::Micros;
+
+use crate::objects::Objects;
 
 /// Result of the registry.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -56,11 +55,7 @@ pub struct NewVersion {
 /// All projects' versions.
 #[derive(Debug)]
 pub struct Registry {
-    store: Arc<dyn ObjectStore>,
-    /// For messages: where the store's files are.
-    root: String,
-    /// Where the files are on this machine; they are synced to disk before a version is acknowledged.
-    folder: Option<PathBuf>,
+    files: Objects,
     newest: RwLock<BTreeMap<String, Arc<Versioned>>>,
 }
 
@@ -71,11 +66,8 @@ impl Registry {
     /// The folder can't be created or read.
     pub fn open(folder: &FilePath) -> Result<Self> {
         let root = folder.display().to_string();
-        let failed = |source: object_store::Error| Error::Storage { root: root.clone(), source };
-        std::fs::create_dir_all(folder)
-            .map_err(|error| failed(object_store::Error::Generic { store: "folder", source: error.into() }))?;
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(failed)?;
-        Ok(Self { store: Arc::new(store), root, folder: Some(folder.to_owned()), newest: RwLock::default() })
+        let files = Objects::open(folder).map_err(|source| Error::Storage { root, source })?;
+        Ok(Self { files, newest: RwLock::default() })
     }
 
     /// The newest version that was seen, without looking for a newer one.
@@ -117,15 +109,10 @@ impl Registry {
     /// There is none, or its file is damaged.
     pub async fn record(&self, project: &str, version: u64) -> Result<Record> {
         let path = file(project, version);
-        let bytes = match self.store.get(&path).await {
-            Ok(found) => found.bytes().await.map_err(|source| self.storage(source))?,
-            Err(object_store::Error::NotFound { .. }) => {
-                return Err(Error::NoVersion { project: project.to_owned(), version });
-            }
-            Err(source) => return Err(self.storage(source)),
-        };
+        let found = self.files.get(&path).await.map_err(|source| self.storage(source))?;
+        let bytes = found.ok_or_else(|| Error::NoVersion { project: project.to_owned(), version })?;
         Record::decode(project, version, &bytes).map_err(|why| Error::Corrupt {
-            file: format!("{}/{path}", self.root),
+            file: format!("{}/{path}", self.files.root()),
             project: project.to_owned(),
             version,
             why,
@@ -157,13 +144,9 @@ impl Registry {
             About { version, created_at: new.now, principal: new.principal, cause: new.cause, changes: new.changes };
         let record = Record { about, catalog: new.catalog };
         let project = record.catalog.project.clone();
-        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&file(&project, version), record.encode().into(), create).await {
-            Ok(_) => {
-                self.sync(&project, version)?;
-                Ok(self.remember(version, record.catalog))
-            }
-            Err(object_store::Error::AlreadyExists { .. }) => Err(Error::Conflict { project, version }),
+        match self.files.create(&file(&project, version), record.encode()).await {
+            Ok(true) => Ok(self.remember(version, record.catalog)),
+            Ok(false) => Err(Error::Conflict { project, version }),
             Err(source) => Err(self.storage(source)),
         }
     }
@@ -173,11 +156,7 @@ impl Registry {
     /// # Errors
     /// Storage fails.
     pub async fn projects(&self) -> Result<Vec<String>> {
-        let listed = self.store.list_with_delimiter(None).await.map_err(|source| self.storage(source))?;
-        let name = |path: &Path| path.parts().next().map(|part| part.as_ref().to_owned());
-        let mut projects: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
-        projects.sort();
-        Ok(projects)
+        self.files.folders().await.map_err(|source| self.storage(source))
     }
 
     /// Looks for versions written by others. Returns the projects whose newest version changed, and what failed by project; a
@@ -200,15 +179,8 @@ impl Registry {
 
     /// The numbers there are, ascending.
     async fn versions(&self, project: &str) -> Result<Vec<u64>> {
-        let files = self.store.list(Some(&Path::from(project)));
-        let mut versions: Vec<u64> = files
-            .try_filter_map(|meta| async move {
-                let name = meta.location.filename().and_then(|name| name.strip_suffix(".json"));
-                Ok(name.and_then(|number| number.parse::<u64>().ok()))
-            })
-            .try_collect()
-            .await
-            .map_err(|source| self.storage(source))?;
+        let names = self.files.names(&Path::from(project)).await.map_err(|source| self.storage(source))?;
+        let mut versions: Vec<u64> = names.iter().filter_map(|number| number.parse().ok()).collect();
         versions.sort_unstable();
         Ok(versions)
     }
@@ -217,10 +189,9 @@ impl Registry {
     async fn newest_after(&self, project: &str, known: u64) -> Result<u64> {
         let mut newest = known;
         loop {
-            match self.store.head(&file(project, newest + 1)).await {
-                Ok(_) => newest += 1,
-                Err(object_store::Error::NotFound { .. }) => return Ok(newest),
-                Err(source) => return Err(self.storage(source)),
+            match self.files.exists(&file(project, newest + 1)).await.map_err(|source| self.storage(source))? {
+                true => newest += 1,
+                false => return Ok(newest),
             }
         }
     }
@@ -236,17 +207,8 @@ impl Registry {
         versioned
     }
 
-    /// Brings a local file and the folders that name it to disk.
-    fn sync(&self, project: &str, version: u64) -> Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let file = folder.join(file(project, version).as_ref());
-        let places = [Some(file.as_path()), file.parent(), Some(folder)];
-        let synced = places.into_iter().flatten().try_for_each(|place| std::fs::File::open(place)?.sync_all());
-        synced.map_err(|error| self.storage(object_store::Error::Generic { store: "folder", source: error.into() }))
-    }
-
     fn storage(&self, source: object_store::Error) -> Error {
-        Error::Storage { root: self.root.clone(), source }
+        Error::Storage { root: self.files.root().to_owned(), source }
     }
 }
 

@@ -4,7 +4,7 @@ use tidegate_schemas::catalog::ResolveError;
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::problem::Problem;
 
-use crate::registry;
+use crate::{registry, sealed};
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,18 @@ impl From<tidegate_online::Error> for Error {
 
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
+        wrap(error.kind(), error)
+    }
+}
+
+impl From<tidegate_offline::training::Error> for Error {
+    fn from(error: tidegate_offline::training::Error) -> Self {
+        tidegate_offline::Error::from(error).into()
+    }
+}
+
+impl From<sealed::Error> for Error {
+    fn from(error: sealed::Error) -> Self {
         wrap(error.kind(), error)
     }
 }

@@ -5,7 +5,7 @@ use tidegate_offline::point_in_time::explain::explain;
 pub use tidegate_offline::point_in_time::explain::{Candidate, Explanation, FeatureSource, Outcome};
 use tidegate_schemas::catalog::{Resolved, ResolvedFeature, nearest};
 
-use super::training_set::{Options, spec};
+use super::training_set::{At, spec};
 use super::{Error, Principal, Result, Tidegate, TrainingSetRequest};
 
 /// Observations told beside the winner where a request names no number.
@@ -43,8 +43,8 @@ impl Tidegate {
         let catalog = &project.catalog;
         let resolved = catalog.resolve(&request.training_set.selection, request.training_set.full_names)?;
         let resolved = chosen(resolved, &request.outputs)?;
-        let options = Options::of(&request.training_set);
-        let spec = spec(&self.tables, catalog, &resolved, &options, &request.row.schema()).await?;
+        let options = request.training_set.options();
+        let (spec, _) = spec(&self.tables, catalog, &resolved, &options, &request.row.schema(), At::Newest).await?;
         let row = request.row;
         Ok(self.plans.run(async move { explain(&row, &spec, runners_up).await }).await?)
     }

@@ -1,5 +1,7 @@
 //! How tables lie on disk: looking at it, and putting it in order.
 
+use std::sync::Arc;
+
 use tidegate_offline::table::{Compacted, Layout, TableStats};
 use tidegate_schemas::definition::{FeatureView, Location, Source};
 use tidegate_schemas::error::ErrorKind;
@@ -59,7 +61,7 @@ impl Tidegate {
     /// The version that every online view on a source has materialized; `None` where none has begun.
     fn reached(&self, project: &Versioned, source: &Source) -> Option<i64> {
         let views = project.catalog.views.values().filter(|view| view.source == source.name && view.online);
-        let cursor = |view: &FeatureView| {
+        let cursor = |view: &Arc<FeatureView>| {
             let id = self.view_id(project, view).ok()?;
             self.online.cursor(id).ok().flatten()
         };

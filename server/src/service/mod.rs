@@ -1,25 +1,32 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
 //! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sql`, `materialize` and `online`. Every method takes the caller's [`Principal`] first and fails with [`Error`]. Tables travel as
-//! [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
+//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize` and `online`. Every method takes the caller's
+//! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
+mod audit;
 mod batches;
 mod definitions;
 mod derivations;
+mod diff;
 mod error;
 mod explain;
 mod ingest;
 mod keys;
 mod layout;
+mod lockstep;
 mod materialize;
 mod online;
 mod principal;
+mod sealed;
 mod spines;
 mod sql;
 mod tables;
 mod training_set;
+mod work;
 
+pub use crate::sealed::{Options, Origin, Sealed, SealedSpine};
+pub use audit::AuditRequest;
 pub use batches::Batches;
 pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
 pub use error::{Error, Result};
@@ -28,7 +35,9 @@ pub use ingest::{IngestRequest, Ingested};
 pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
 pub use online::{FeatureReply, LookupReply, LookupRequest, Values, ViewTimes};
 pub use principal::Principal;
+pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
+pub use tidegate_offline::training::{Sample, Split};
 pub use training_set::{Spine, SpineUploaded, TrainingSetRequest};
 
 use std::collections::BTreeMap;
@@ -45,6 +54,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::materialize::Jobs;
 use crate::registry::{self, Registry, Versioned};
+use crate::sealed::SealedSets;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use online::Lookups;
@@ -59,6 +69,8 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
     /// Definitions.
     pub registry: Registry,
+    /// Sealed training sets.
+    pub sealed: SealedSets,
     /// Memory, spill space and threads of query plans.
     pub plans: Arc<Runtime>,
     /// The online tier.
@@ -78,6 +90,7 @@ pub struct Tidegate {
     clock: Clock,
     telemetry: Arc<Telemetry>,
     registry: Registry,
+    sealed: Arc<SealedSets>,
     plans: Arc<Runtime>,
     online: Arc<Store>,
     shutdown: Shutdown,
@@ -94,11 +107,13 @@ impl Tidegate {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { clock, telemetry, registry, plans, online, shutdown, tables_dir, spill_dir, settings } = parts;
+        let Parts { clock, telemetry, registry, sealed, plans, online, shutdown, tables_dir, spill_dir, settings } =
+            parts;
         Self {
             clock,
             telemetry,
             registry,
+            sealed: Arc::new(sealed),
             plans,
             lookups: Lookups::new(online.path()),
             online,

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use datafusion::catalog::streaming::StreamingTable;
@@ -21,6 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tidegate_offline::training::digest::{Digester, TableDigest};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
@@ -53,6 +54,40 @@ pub(super) struct Spool {
     path: PathBuf,
     schema: SchemaRef,
     pub(super) rows: u64,
+}
+
+impl Spool {
+    /// Its file, an Arrow IPC stream.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the schema of a file that was filled from elsewhere.
+    ///
+    /// # Errors
+    /// It is no Arrow IPC stream.
+    pub(super) fn open(mut self, rows: u64) -> Result<Self> {
+        self.schema = self.reader()?.schema();
+        self.rows = rows;
+        Ok(self)
+    }
+
+    /// The fingerprint of its rows. Reads them all: not for a thread that serves.
+    ///
+    /// # Errors
+    /// The file is damaged, or has a column of a type that can't be hashed.
+    pub(super) fn digest(&self) -> Result<TableDigest> {
+        let mut digester = Digester::new(&self.schema);
+        for batch in self.reader()? {
+            digester.update(&batch?).map_err(tidegate_offline::Error::from)?;
+        }
+        Ok(digester.finish())
+    }
+
+    fn reader(&self) -> Result<StreamReader<BufReader<File>>> {
+        let file = File::open(&self.path).map_err(unwritable)?;
+        Ok(StreamReader::try_new(BufReader::new(file), None)?)
+    }
 }
 
 impl Drop for Spool {
@@ -90,6 +125,13 @@ impl Spines {
         }
         writer.finish().map_err(|error| self.failed(error))?;
         Ok(spool)
+    }
+
+    /// A file for a spine that comes from elsewhere, to be filled before [`Spool::open`] reads it. It goes with the spool.
+    pub(super) fn empty(&self) -> Result<Spool> {
+        std::fs::create_dir_all(&self.folder).map_err(unwritable)?;
+        let path = self.folder.join(format!("{}.arrow", uuid::Uuid::new_v4()));
+        Ok(Spool { path, schema: Arc::new(Schema::empty()), rows: 0 })
     }
 
     /// Keeps a spine for its principal; gives its id and when it is forgotten.

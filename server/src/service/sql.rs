@@ -8,9 +8,10 @@ use tidegate_offline::query::{Limits, NamedTable, Namespace, Sql, TrainingSet, T
 use tidegate_schemas::catalog::{Catalog, Selection};
 use tidegate_schemas::definition::FeatureView;
 
-use super::training_set::{Options, counted, join};
+use super::training_set::{counted, join};
 use super::{Batches, Error, Principal, Result, Tidegate};
 use crate::registry::Versioned;
+use crate::sealed::Options;
 
 /// What a query gives and takes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,8 @@ fn training_set(spine: Spine) -> TrainingSetRequest {
         as_of: None,
         include_event_times: false,
         include_statuses: true,
+        split: None,
+        sample: None,
     }
 }
 

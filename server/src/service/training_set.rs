@@ -1,6 +1,6 @@
 //! Training sets: a spine and a selection of features, joined as of each row's time.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -9,13 +9,17 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
 use tidegate_offline::point_in_time::{self, Feature, Key, Spec, View};
 use tidegate_offline::query::Limits;
+use tidegate_offline::table::Table;
 use tidegate_offline::table::snapshot::Snapshot;
+use tidegate_offline::training::{Sample, Split, choose};
 use tidegate_schemas::catalog::{Catalog, Resolved, ResolvedView, Selection};
+use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
 use super::tables::Tables;
 use super::{Batches, Error, Principal, Result, Tidegate, ingest, spines};
 use crate::registry::Versioned;
+use crate::sealed::Options;
 
 /// The spine's time column where a request names none.
 const EVENT_TIMESTAMP: &str = "event_timestamp";
@@ -50,6 +54,10 @@ pub struct TrainingSetRequest {
     pub include_event_times: bool,
     /// Add `view__status` columns.
     pub include_statuses: bool,
+    /// Label the spine's rows by time, before anything is joined.
+    pub split: Option<Split>,
+    /// Keep a share of the spine's rows, before anything is joined.
+    pub sample: Option<Sample>,
 }
 
 /// An uploaded spine.
@@ -63,24 +71,42 @@ pub struct SpineUploaded {
     pub expires_at: Micros,
 }
 
-/// What a request asks of the views, apart from where its spine is.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Options {
-    pub(super) event_time_column: String,
-    pub(super) full_names: bool,
-    pub(super) as_of: Option<Micros>,
-    pub(super) include_event_times: bool,
-    pub(super) include_statuses: bool,
+/// A training set before it is run: the chosen rows of a spine, and the views to join to them.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub(super) spine: LogicalPlan,
+    pub(super) spec: Spec,
+    /// The version of each source's table.
+    pub(super) versions: BTreeMap<String, i64>,
 }
 
-impl Options {
-    pub(super) fn of(request: &TrainingSetRequest) -> Self {
-        Self {
-            event_time_column: request.event_time_column.clone(),
-            full_names: request.full_names,
-            as_of: request.as_of,
-            include_event_times: request.include_event_times,
-            include_statuses: request.include_statuses,
+/// Which version of each source's table is read.
+#[derive(Clone, Copy)]
+pub(super) enum At<'a> {
+    /// The newest, looked for once.
+    Newest,
+    /// Those a sealed set pinned.
+    Versions(&'a BTreeMap<String, i64>),
+}
+
+impl Reading {
+    /// The join as a plan.
+    pub(super) fn plan(self) -> Result<LogicalPlan> {
+        Ok(point_in_time::plan(self.spine, self.spec).map_err(tidegate_offline::Error::from)?)
+    }
+}
+
+impl TrainingSetRequest {
+    /// The request without its project, features and spine.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            event_time_column: self.event_time_column.clone(),
+            full_names: self.full_names,
+            as_of: self.as_of,
+            include_event_times: self.include_event_times,
+            include_statuses: self.include_statuses,
+            split: self.split.clone(),
+            sample: self.sample.clone(),
         }
     }
 }
@@ -151,7 +177,12 @@ impl Tidegate {
     }
 
     /// The plan that yields a spine's rows.
-    async fn spine(&self, principal: &Principal, project: &Arc<Versioned>, spine: &Spine) -> Result<LogicalPlan> {
+    pub(super) async fn spine(
+        &self,
+        principal: &Principal,
+        project: &Arc<Versioned>,
+        spine: &Spine,
+    ) -> Result<LogicalPlan> {
         match spine {
             Spine::Uploaded(id) => {
                 let name = &project.catalog.project;
@@ -173,7 +204,7 @@ impl Tidegate {
         spine: LogicalPlan,
     ) -> Result<LogicalPlan> {
         let resolved = catalog.resolve(&request.selection, request.full_names)?;
-        join(&self.tables, catalog, &resolved, &Options::of(request), spine).await
+        join(&self.tables, catalog, &resolved, &request.options(), spine).await
     }
 }
 
@@ -185,30 +216,62 @@ pub(super) async fn join(
     options: &Options,
     spine: LogicalPlan,
 ) -> Result<LogicalPlan> {
-    let spec = spec(tables, catalog, resolved, options, spine.schema().as_arrow()).await?;
-    Ok(point_in_time::plan(spine, spec).map_err(tidegate_offline::Error::from)?)
+    reading(tables, catalog, resolved, options, spine, At::Newest).await?.plan()
 }
 
-/// What was resolved as the join reads it, every table at its newest version, taken once.
+/// Chooses a spine's rows, and takes every table that the views need at one version.
+pub(super) async fn reading(
+    tables: &Tables,
+    catalog: &Catalog,
+    resolved: &Resolved,
+    options: &Options,
+    spine: LogicalPlan,
+    at: At<'_>,
+) -> Result<Reading> {
+    let (spec, versions) = spec(tables, catalog, resolved, options, spine.schema().as_arrow(), at).await?;
+    let spine = choose(spine, &spec.spine_time, options.split.as_ref(), options.sample.as_ref())?;
+    Ok(Reading { spine, spec, versions })
+}
+
+/// What was resolved as the join reads it, with the version of each source's table.
 pub(super) async fn spec(
     tables: &Tables,
     catalog: &Catalog,
     resolved: &Resolved,
     options: &Options,
     spine: &Schema,
-) -> Result<Spec> {
+    at: At<'_>,
+) -> Result<(Spec, BTreeMap<String, i64>)> {
     let spine_time = time_column(spine, &options.event_time_column)?;
-    let mut snapshots: HashMap<&str, Arc<Snapshot>> = HashMap::new();
+    let mut snapshots: BTreeMap<&str, Arc<Snapshot>> = BTreeMap::new();
     let mut views = Vec::with_capacity(resolved.views.len());
     for used in &resolved.views {
         let source = used.source.name.as_str();
         if !snapshots.contains_key(source) {
             let table = tables.open(&catalog.project, &used.source).await?;
-            snapshots.insert(source, table.snapshot(None).await?);
+            snapshots.insert(source, snapshot(&table, source, at).await?);
         }
         views.push(view(used, snapshots[source].clone(), options));
     }
-    Ok(Spec { spine_time, views, as_of: options.as_of })
+    let versions = snapshots.into_iter().map(|(source, snapshot)| (source.to_owned(), snapshot.version)).collect();
+    Ok((Spec { spine_time, views, as_of: options.as_of }, versions))
+}
+
+async fn snapshot(table: &Table, source: &str, at: At<'_>) -> Result<Arc<Snapshot>> {
+    let At::Versions(versions) = at else { return Ok(table.snapshot(None).await?) };
+    let Some(version) = versions.get(source) else {
+        return Err(Error::internal(format!("the seal pins no version of source `{source}`")));
+    };
+    table.snapshot(Some(*version)).await.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            let message = format!(
+                "the set was sealed at version {version} of the table of source `{source}`, which is gone: it was vacuumed, or \
+                 the table was made anew; restore it from a backup, or delete the seal"
+            );
+            Error::new(ErrorKind::Precondition, message).with_source(error)
+        }
+        _ => error.into(),
+    })
 }
 
 fn view(used: &ResolvedView, snapshot: Arc<Snapshot>, options: &Options) -> View {
@@ -239,7 +302,7 @@ fn view(used: &ResolvedView, snapshot: Arc<Snapshot>, options: &Options) -> View
 }
 
 /// The column asked for; without one `event_timestamp`, or the spine's only column of times.
-fn time_column(spine: &Schema, asked: &str) -> Result<String> {
+pub(super) fn time_column(spine: &Schema, asked: &str) -> Result<String> {
     if !asked.is_empty() {
         return Ok(asked.to_owned());
     }

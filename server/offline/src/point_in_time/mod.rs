@@ -32,6 +32,7 @@ use tidegate_schemas::time::{Availability, Micros, UpperBound};
 
 pub use error::{Error, Result};
 pub use exec::PointInTimeExec;
+pub(crate) use plan::in_order;
 pub use plan::{Planner, PointInTime, plan, query_planner};
 pub use tidegate_schemas::time::Nulls;
 

@@ -303,7 +303,7 @@ impl ExtensionPlanner for Planner {
 /// A session whose plans keep the order of their input: one partition, nothing dealt out.
 ///
 /// A training set's rows come in the spine's order, the same every time; several threads give theirs in any order.
-fn in_order(state: &SessionState) -> SessionState {
+pub(crate) fn in_order(state: &SessionState) -> SessionState {
     let config = state.config().clone().with_target_partitions(1).with_round_robin_repartition(false);
     // The new state shares the catalogs of the old one: making the default ones anew would empty them.
     let config = config.with_create_default_catalog_and_schema(false);

@@ -26,6 +26,7 @@ use datafusion::prelude::SessionContext;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::error::{Error, Result};
+use crate::point_in_time::in_order;
 use crate::runtime::Runtime;
 use crate::table::Table;
 use catalog::{ProjectCatalogs, Tables};
@@ -233,6 +234,20 @@ impl Sql {
         let stream = self.inner.runtime.run(async move { inner.start(plan, limits).await }).await?;
         Ok(self.inner.runtime.detach(stream))
     }
+
+    /// The same with the rows in the order that the join takes a spine's in: one thread, nothing dealt out.
+    ///
+    /// # Errors
+    /// As [`Sql::run`].
+    pub async fn run_in_order(&self, plan: LogicalPlan, limits: &Limits) -> Result<SendableRecordBatchStream> {
+        let (inner, limits) = (self.inner.clone(), *limits);
+        let start = async move {
+            let state = in_order(&inner.session.state());
+            inner.start_with(&state, plan, limits).await
+        };
+        let stream = self.inner.runtime.run(start).await?;
+        Ok(self.inner.runtime.detach(stream))
+    }
 }
 
 impl Inner {
@@ -332,10 +347,18 @@ impl Inner {
     }
 
     async fn start(&self, plan: LogicalPlan, limits: Limits) -> Result<SendableRecordBatchStream> {
+        self.start_with(&self.session.state(), plan, limits).await
+    }
+
+    async fn start_with(
+        &self,
+        state: &SessionState,
+        plan: LogicalPlan,
+        limits: Limits,
+    ) -> Result<SendableRecordBatchStream> {
         let schema = self.result_schema(&plan)?;
-        let state = self.session.state();
         let physical = state.create_physical_plan(&plan).await?;
-        let stream = execute_stream(physical, self.session.task_ctx())?;
+        let stream = execute_stream(physical, state.task_ctx())?;
         Ok(Box::pin(Limited::new(stream, schema, limits)))
     }
 }

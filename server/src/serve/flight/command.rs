@@ -16,6 +16,12 @@ use crate::service::{Error, Result};
 pub(crate) enum Command {
     /// A training set.
     TrainingSet(v1::TrainingSet),
+    /// The rows of a sealed training set.
+    SealedSet(v1::SealedSet),
+    /// What of a sealed training set is another value now.
+    SealedDiff(v1::SealedDiff),
+    /// What a training set would have leaked.
+    Audit(v1::Audit),
     /// A query with its parameters.
     Sql(v1::SqlStatement),
     /// Upload of a spine.
@@ -33,8 +39,8 @@ pub(crate) enum Command {
 pub(crate) fn of_descriptor(descriptor: &FlightDescriptor) -> Result<Command> {
     if descriptor.r#type() == DescriptorType::Path {
         return Err(Error::invalid(
-            "a descriptor with a path names nothing here; use a command: tidegate.flight.v1.TrainingSet, SqlStatement, SpineUpload \
-             or Ingest packed in google.protobuf.Any, or Flight SQL",
+            "a descriptor with a path names nothing here; use a command: tidegate.flight.v1.TrainingSet, SealedSet, SealedDiff, \
+             Audit, SqlStatement, SpineUpload or Ingest packed in google.protobuf.Any, or Flight SQL",
         ));
     }
     parse(&descriptor.cmd)
@@ -107,6 +113,9 @@ fn parse(bytes: &[u8]) -> Result<Command> {
     let malformed = |error: flight::UnpackError| Error::new(error.kind(), error.to_string()).with_source(error);
     match flight::unpack(bytes).map_err(malformed)? {
         flight::Command::TrainingSet(request) => Ok(Command::TrainingSet(request)),
+        flight::Command::SealedSet(sealed) => Ok(Command::SealedSet(sealed)),
+        flight::Command::SealedDiff(diff) => Ok(Command::SealedDiff(diff)),
+        flight::Command::Audit(audit) => Ok(Command::Audit(audit)),
         flight::Command::SqlStatement(statement) => Ok(Command::Sql(statement)),
         flight::Command::ExplainRow(_) => {
             Err(Error::invalid("an ExplainRow is the body of the action of that name: send it with DoAction"))

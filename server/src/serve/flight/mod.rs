@@ -1,8 +1,9 @@
 //! Arrow Flight and Flight SQL: tables in and out of the service, in Arrow's own format.
 //!
-//! A request becomes a [`command`]; [`call`] says who asks about which project. GetFlightInfo and GetSchema describe a command and DoGet runs it:
-//! training sets and uploads in [`training_set`], one row of them in [`explain`], queries in [`sql`], catalogs and tables in [`metadata`], the choice of a project
-//! in [`session`]. [`decode`] reads what clients send, [`encode`] writes what they get.
+//! A request becomes a [`command`]; [`call`] says who asks about which project. GetFlightInfo and GetSchema describe a command and
+//! DoGet runs it: training sets and uploads in [`training_set`], one row of them in [`explain`], sealed sets and audits in
+//! [`sealed`], queries in [`sql`], catalogs and tables in [`metadata`], the choice of a project in [`session`]. [`decode`] reads
+//! what clients send, [`encode`] writes what they get.
 //!
 //! The server keeps nothing between calls: tickets and handles hold the request, and a ticket grants nothing.
 
@@ -12,6 +13,7 @@ mod decode;
 pub(crate) mod encode;
 mod explain;
 mod metadata;
+mod sealed;
 mod session;
 mod sql;
 mod training_set;
@@ -36,6 +38,7 @@ use self::call::Call;
 use self::command::Command;
 use self::decode::Messages;
 use self::encode::FlightStream;
+pub(crate) use self::training_set::named_training_set;
 use crate::serve::error::{status_in_full as status, unsupported};
 use crate::serve::meter::metered;
 use crate::service::{Batches, Error, Result, Tidegate};
@@ -120,8 +123,9 @@ impl FlightService for FlightDoor {
         let batches = async {
             match opening(request.into_inner()).await? {
                 (Command::TrainingSet(request), messages) => call.exchange(request, messages).await.map(encode::encode),
+                (Command::Audit(audit), messages) => call.audit_exchange(audit, messages).await.map(encode::encode),
                 _ => Err(Error::invalid(
-                    "DoExchange takes a tidegate.flight.v1.TrainingSet; uploads go by DoPut, the rest by DoGet",
+                    "DoExchange takes a tidegate.flight.v1.TrainingSet or Audit; uploads go by DoPut, the rest by DoGet",
                 )),
             }
         };
@@ -173,6 +177,7 @@ impl Call {
                 let schema = self.service.training_set_schema(&self.principal, &request).await?;
                 Ok((schema, command::training_set_ticket(message)))
             }
+            Command::SealedSet(_) | Command::SealedDiff(_) | Command::Audit(_) => self.describe_sealed(command).await,
             Command::Sql(mut statement) => {
                 let schema = self.statement_schema(&mut statement).await?;
                 Ok((schema, command::statement_ticket(statement)))
@@ -204,6 +209,7 @@ impl Call {
                 let request = self.training_set_request(&mut message).await?;
                 self.service.training_set(&self.principal, &request).await
             }
+            Command::SealedSet(_) | Command::SealedDiff(_) | Command::Audit(_) => self.get_sealed(command).await,
             Command::Sql(statement) => self.run(statement).await,
             Command::FlightSql(sql) => match *sql {
                 FlightSql::CommandPreparedStatementQuery(query) => {
@@ -237,7 +243,10 @@ impl Call {
                 }
                 other => Err(refusal(&other)),
             },
-            Command::TrainingSet(_) => Err(Error::invalid(
+            Command::SealedSet(_) | Command::SealedDiff(_) => {
+                Err(Error::invalid("a sealed training set takes no rows: call GetFlightInfo or DoGet"))
+            }
+            Command::TrainingSet(_) | Command::Audit(_) => Err(Error::invalid(
                 "a training set takes its rows with DoExchange, or name an uploaded spine and call GetFlightInfo",
             )),
             Command::Sql(_) => Err(Error::invalid("a query takes no rows: call GetFlightInfo or DoGet")),

@@ -7,32 +7,29 @@ use tidegate_proto::flight::v1;
 
 use super::call::Call;
 use super::decode::{self, Messages};
-use crate::service::{Batches, Error, IngestRequest, Result, Spine, TrainingSetRequest};
+use crate::service::{Batches, Error, IngestRequest, Result, Sample, Spine, Split, TrainingSetRequest};
 
 impl Call {
     /// A training set's message as a request. Its project is filled in, so that a ticket made of it names one.
     pub(super) async fn training_set_request(&self, message: &mut v1::TrainingSet) -> Result<TrainingSetRequest> {
         message.project = self.project(&message.project).await?;
-        let spine = message.spine.clone().ok_or_else(|| {
-            Error::invalid("the training set names no spine: set `spine_id`, `sql` or `table`, or send the rows along with DoExchange")
-        })?;
-        let spine = match spine {
-            v1::training_set::Spine::SpineId(id) => Spine::Uploaded(id),
-            v1::training_set::Spine::Sql(query) => Spine::Sql(query),
-            v1::training_set::Spine::Table(name) => Spine::Table(name),
-        };
-        request(message, spine)
+        named_training_set(message)
     }
 
-    /// The training set of the spine that the client sends.
-    pub(super) async fn exchange(&self, mut message: v1::TrainingSet, messages: Messages) -> Result<Batches> {
+    /// The request of rows that come along.
+    pub(super) async fn exchanged_request(&self, message: &mut v1::TrainingSet) -> Result<TrainingSetRequest> {
         if message.spine.is_some() {
             return Err(Error::invalid(
                 "the training set names a spine and DoExchange brings one: leave `spine` unset, or call DoGet",
             ));
         }
         message.project = self.project(&message.project).await?;
-        let request = request(&message, Spine::Uploaded(String::new()))?;
+        request(message, Spine::Uploaded(String::new()))
+    }
+
+    /// The training set of the spine that the client sends.
+    pub(super) async fn exchange(&self, mut message: v1::TrainingSet, messages: Messages) -> Result<Batches> {
+        let request = self.exchanged_request(&mut message).await?;
         let spine = decode::decode(messages).await?;
         self.service.exchange(&self.principal, &request, spine).await
     }
@@ -67,6 +64,24 @@ impl Call {
     }
 }
 
+/// A training set's message as a request: it names its project and where its rows are.
+///
+/// # Errors
+/// It names no spine, no features, or a split or sample that can't be.
+pub(crate) fn named_training_set(message: &v1::TrainingSet) -> Result<TrainingSetRequest> {
+    let spine = message.spine.clone().ok_or_else(|| {
+        Error::invalid(
+            "the training set names no spine: set `spine_id`, `sql` or `table`, or send the rows along with DoExchange",
+        )
+    })?;
+    let spine = match spine {
+        v1::training_set::Spine::SpineId(id) => Spine::Uploaded(id),
+        v1::training_set::Spine::Sql(query) => Spine::Sql(query),
+        v1::training_set::Spine::Table(name) => Spine::Table(name),
+    };
+    request(message, spine)
+}
+
 /// A training set's message as a request for the rows of `spine`.
 pub(super) fn request(message: &v1::TrainingSet, spine: Spine) -> Result<TrainingSetRequest> {
     Ok(TrainingSetRequest {
@@ -78,5 +93,12 @@ pub(super) fn request(message: &v1::TrainingSet, spine: Spine) -> Result<Trainin
         as_of: message.as_of,
         include_event_times: message.include_event_times,
         include_statuses: message.include_statuses,
+        split: message.split.as_ref().map(|of| Split::new(of.at.clone(), of.embargo)).transpose()?,
+        sample: message.sample.as_ref().map(sample).transpose()?,
     })
+}
+
+fn sample(message: &v1::Sample) -> Result<Sample> {
+    let keep = message.keep.iter().map(|of| (of.value.clone(), of.fraction)).collect();
+    Ok(Sample::new(&message.column, keep, message.seed)?)
 }

@@ -1,4 +1,5 @@
-//! The gRPC port: lookups, registry, materialization, tables, Arrow Flight with Flight SQL, health and reflection.
+//! The gRPC port: lookups, registry, materialization, tables, sealed training sets, Arrow Flight with Flight SQL, health and
+//! reflection.
 //!
 //! Each service is an adapter in a file of its own. The settings of the connection are those of one program that talks to a few:
 //! wide windows for bulk, no delay for lookups, keepalive for what sits between.
@@ -6,6 +7,7 @@
 mod materialize;
 mod online;
 mod registry;
+mod sealed;
 mod table;
 
 use std::future::Future;
@@ -17,6 +19,7 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
 use tidegate_proto::online::v1::online_service_server::OnlineServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;
+use tidegate_proto::sealed::v1::sealed_service_server::SealedServiceServer;
 use tidegate_proto::table::v1::table_service_server::TableServiceServer;
 use tokio::net::TcpListener;
 use tonic::service::{InterceptorLayer, Routes};
@@ -85,6 +88,9 @@ fn routes<H: Health>(
         .max_encoding_message_size(usize::MAX);
     let materialize = MaterializeServiceServer::new(materialize::MaterializeDoor::new(service.clone()));
     let table = TableServiceServer::new(table::TableDoor::new(service.clone()));
+    let sealed = SealedServiceServer::new(sealed::SealedDoor::new(service.clone()))
+        .max_decoding_message_size(unary)
+        .max_encoding_message_size(usize::MAX);
     let flight = FlightServiceServer::new(FlightDoor::new(service))
         .max_decoding_message_size(flight)
         .max_encoding_message_size(usize::MAX);
@@ -99,6 +105,7 @@ fn routes<H: Health>(
         .add_service(registry)
         .add_service(materialize)
         .add_service(table)
+        .add_service(sealed)
         .add_service(flight)
         .add_service(health)
         .add_service(reflection().build_v1().map_err(io::Error::other)?)
@@ -107,13 +114,14 @@ fn routes<H: Health>(
 }
 
 async fn report_serving(reporter: &HealthReporter) {
-    use tidegate_proto::{materialize, online, registry, table};
+    use tidegate_proto::{materialize, online, registry, sealed, table};
     let serving = tonic_health::ServingStatus::Serving;
     for name in [
         online::v1::online_service_server::SERVICE_NAME,
         registry::v1::registry_service_server::SERVICE_NAME,
         materialize::v1::materialize_service_server::SERVICE_NAME,
         table::v1::table_service_server::SERVICE_NAME,
+        sealed::v1::sealed_service_server::SERVICE_NAME,
         "arrow.flight.protocol.FlightService",
     ] {
         reporter.set_service_status(name, serving).await;

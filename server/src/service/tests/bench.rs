@@ -13,6 +13,7 @@ use tidegate_schemas::time::Micros;
 use crate::app::tests::settings;
 use crate::clock::Clock;
 use crate::registry::Registry;
+use crate::sealed::SealedSets;
 use crate::service::{
     Applied, ApplyRequest, Batches, IngestRequest, Ingested, MaterializeProgress, MaterializeRequest, Parts, Principal,
     Result, Tidegate,
@@ -182,6 +183,7 @@ fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -
         clock: clock.clone(),
         telemetry: Arc::new(Telemetry::new()),
         registry: Registry::open(&folder.join("registry")).unwrap(),
+        sealed: SealedSets::open(&folder.join("sealed")).unwrap(),
         plans: tidegate_offline::runtime::Runtime::new(&plans).unwrap(),
         online: tidegate_online::Store::open(folder.join("online"), &online).unwrap(),
         shutdown: shutdown.clone(),

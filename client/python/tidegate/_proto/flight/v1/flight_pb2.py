@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidegate/flight/v1/flight.proto\x12\x12tidegate.flight.v1\"\xca\x02\n\x0bTrainingSet\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x19\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\tH\x00\x12\x39\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32%.tidegate.flight.v1.FeatureReferencesH\x00\x12\x12\n\x08spine_id\x18\x04 \x01(\tH\x01\x12\r\n\x03sql\x18\x05 \x01(\tH\x01\x12\x0f\n\x05table\x18\x06 \x01(\tH\x01\x12\x19\n\x11\x65vent_time_column\x18\x07 \x01(\t\x12\x1a\n\x12\x66ull_feature_names\x18\x08 \x01(\x08\x12\x12\n\x05\x61s_of\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x13include_event_times\x18\n \x01(\x08\x12\x18\n\x10include_statuses\x18\x0b \x01(\x08\x42\x0b\n\tselectionB\x07\n\x05spineB\x08\n\x06_as_of\"\'\n\x11\x46\x65\x61tureReferences\x12\x12\n\nreferences\x18\x01 \x03(\t\"\x8f\x01\n\nExplainRow\x12\x35\n\x0ctraining_set\x18\x01 \x01(\x0b\x32\x1f.tidegate.flight.v1.TrainingSet\x12\x11\n\tspine_row\x18\x02 \x01(\x0c\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12\x17\n\nrunners_up\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_runners_up\"@\n\x0cRowExplained\x12\x30\n\x05views\x18\x01 \x03(\x0b\x32!.tidegate.flight.v1.ViewExplained\"\xf3\x02\n\rViewExplained\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x15\n\rtable_version\x18\x03 \x01(\x03\x12\x0f\n\x02\x61t\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bnull_column\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x14\n\x0cobservations\x18\x07 \x01(\x04\x12\x1a\n\x12without_event_time\x18\x08 \x01(\x04\x12\x32\n\x08outcomes\x18\t \x03(\x0b\x32 .tidegate.flight.v1.OutcomeCount\x12\x31\n\ncandidates\x18\n \x03(\x0b\x32\x1d.tidegate.flight.v1.Candidate\x12\x33\n\x08\x66\x65\x61tures\x18\x0b \x03(\x0b\x32!.tidegate.flight.v1.FeatureSource\x12\x0e\n\x06values\x18\x0c \x01(\x0c\x42\x05\n\x03_atB\x0e\n\x0c_null_column\".\n\x0cOutcomeCount\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\xe4\x01\n\tCandidate\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\nfile_order\x18\x04 \x01(\r\x12\x0b\n\x03row\x18\x05 \x01(\x04\x12\x12\n\nevent_time\x18\x06 \x01(\x03\x12\x19\n\x0c\x63reated_time\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08known_at\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\x08valid_to\x18\t \x01(\x03H\x02\x88\x01\x01\x42\x0f\n\r_created_timeB\x0b\n\t_known_atB\x0b\n\t_valid_to\"E\n\rFeatureSource\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x16\n\tcandidate\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0c\n\n_candidate\"\x1e\n\x0bSpineUpload\x12\x0f\n\x07project\x18\x01 \x01(\t\"C\n\rSpineUploaded\x12\x10\n\x08spine_id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x12\n\nexpires_at\x18\x03 \x01(\x03\"Y\n\x06Ingest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x1c\n\x14ignore_extra_columns\x18\x04 \x01(\x08\"~\n\x08Ingested\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\x18\n\x10\x61lready_ingested\x18\x04 \x01(\x08\x12\x10\n\x08\x62\x61tch_id\x18\x05 \x01(\t\x12\x17\n\x0fignored_columns\x18\x06 \x03(\t\"z\n\x06Ticket\x12\x37\n\x0ctraining_set\x18\x01 \x01(\x0b\x32\x1f.tidegate.flight.v1.TrainingSetH\x00\x12/\n\x03sql\x18\x02 \x01(\x0b\x32 .tidegate.flight.v1.SqlStatementH\x00\x42\x06\n\x04what\"B\n\x0cSqlStatement\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidegate/flight/v1/flight.proto\x12\x12tidegate.flight.v1\"\xa0\x03\n\x0bTrainingSet\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x19\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\tH\x00\x12\x39\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32%.tidegate.flight.v1.FeatureReferencesH\x00\x12\x12\n\x08spine_id\x18\x04 \x01(\tH\x01\x12\r\n\x03sql\x18\x05 \x01(\tH\x01\x12\x0f\n\x05table\x18\x06 \x01(\tH\x01\x12\x19\n\x11\x65vent_time_column\x18\x07 \x01(\t\x12\x1a\n\x12\x66ull_feature_names\x18\x08 \x01(\x08\x12\x12\n\x05\x61s_of\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x13include_event_times\x18\n \x01(\x08\x12\x18\n\x10include_statuses\x18\x0b \x01(\x08\x12(\n\x05split\x18\x0c \x01(\x0b\x32\x19.tidegate.flight.v1.Split\x12*\n\x06sample\x18\r \x01(\x0b\x32\x1a.tidegate.flight.v1.SampleB\x0b\n\tselectionB\x07\n\x05spineB\x08\n\x06_as_of\"$\n\x05Split\x12\n\n\x02\x61t\x18\x01 \x03(\x03\x12\x0f\n\x07\x65mbargo\x18\x02 \x01(\x03\"\x86\x01\n\x06Sample\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x31\n\x04keep\x18\x02 \x03(\x0b\x32#.tidegate.flight.v1.Sample.Fraction\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x1a+\n\x08\x46raction\x12\r\n\x05value\x18\x01 \x01(\t\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\"\'\n\x11\x46\x65\x61tureReferences\x12\x12\n\nreferences\x18\x01 \x03(\t\"\x8f\x01\n\nExplainRow\x12\x35\n\x0ctraining_set\x18\x01 \x01(\x0b\x32\x1f.tidegate.flight.v1.TrainingSet\x12\x11\n\tspine_row\x18\x02 \x01(\x0c\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12\x17\n\nrunners_up\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\r\n\x0b_runners_up\"@\n\x0cRowExplained\x12\x30\n\x05views\x18\x01 \x03(\x0b\x32!.tidegate.flight.v1.ViewExplained\"\xf3\x02\n\rViewExplained\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x15\n\rtable_version\x18\x03 \x01(\x03\x12\x0f\n\x02\x61t\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bnull_column\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x14\n\x0cobservations\x18\x07 \x01(\x04\x12\x1a\n\x12without_event_time\x18\x08 \x01(\x04\x12\x32\n\x08outcomes\x18\t \x03(\x0b\x32 .tidegate.flight.v1.OutcomeCount\x12\x31\n\ncandidates\x18\n \x03(\x0b\x32\x1d.tidegate.flight.v1.Candidate\x12\x33\n\x08\x66\x65\x61tures\x18\x0b \x03(\x0b\x32!.tidegate.flight.v1.FeatureSource\x12\x0e\n\x06values\x18\x0c \x01(\x0c\x42\x05\n\x03_atB\x0e\n\x0c_null_column\".\n\x0cOutcomeCount\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\xe4\x01\n\tCandidate\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\nfile_order\x18\x04 \x01(\r\x12\x0b\n\x03row\x18\x05 \x01(\x04\x12\x12\n\nevent_time\x18\x06 \x01(\x03\x12\x19\n\x0c\x63reated_time\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08known_at\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\x08valid_to\x18\t \x01(\x03H\x02\x88\x01\x01\x42\x0f\n\r_created_timeB\x0b\n\t_known_atB\x0b\n\t_valid_to\"E\n\rFeatureSource\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x16\n\tcandidate\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0c\n\n_candidate\"\x1e\n\x0bSpineUpload\x12\x0f\n\x07project\x18\x01 \x01(\t\"C\n\rSpineUploaded\x12\x10\n\x08spine_id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\x12\x12\n\nexpires_at\x18\x03 \x01(\x03\"Y\n\x06Ingest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x03 \x01(\t\x12\x1c\n\x14ignore_extra_columns\x18\x04 \x01(\x08\"~\n\x08Ingested\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\x18\n\x10\x61lready_ingested\x18\x04 \x01(\x08\x12\x10\n\x08\x62\x61tch_id\x18\x05 \x01(\t\x12\x17\n\x0fignored_columns\x18\x06 \x03(\t\"*\n\tSealedSet\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\nSealedDiff\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61gainst\x18\x03 \x01(\t\"N\n\x05\x41udit\x12\x35\n\x0ctraining_set\x18\x01 \x01(\x0b\x32\x1f.tidegate.flight.v1.TrainingSet\x12\x0e\n\x06margin\x18\x02 \x01(\x03\"z\n\x06Ticket\x12\x37\n\x0ctraining_set\x18\x01 \x01(\x0b\x32\x1f.tidegate.flight.v1.TrainingSetH\x00\x12/\n\x03sql\x18\x02 \x01(\x0b\x32 .tidegate.flight.v1.SqlStatementH\x00\x42\x06\n\x04what\"B\n\x0cSqlStatement\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,31 +32,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.flight.v1.flight_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGSET']._serialized_start=56
-  _globals['_TRAININGSET']._serialized_end=386
-  _globals['_FEATUREREFERENCES']._serialized_start=388
-  _globals['_FEATUREREFERENCES']._serialized_end=427
-  _globals['_EXPLAINROW']._serialized_start=430
-  _globals['_EXPLAINROW']._serialized_end=573
-  _globals['_ROWEXPLAINED']._serialized_start=575
-  _globals['_ROWEXPLAINED']._serialized_end=639
-  _globals['_VIEWEXPLAINED']._serialized_start=642
-  _globals['_VIEWEXPLAINED']._serialized_end=1013
-  _globals['_OUTCOMECOUNT']._serialized_start=1015
-  _globals['_OUTCOMECOUNT']._serialized_end=1061
-  _globals['_CANDIDATE']._serialized_start=1064
-  _globals['_CANDIDATE']._serialized_end=1292
-  _globals['_FEATURESOURCE']._serialized_start=1294
-  _globals['_FEATURESOURCE']._serialized_end=1363
-  _globals['_SPINEUPLOAD']._serialized_start=1365
-  _globals['_SPINEUPLOAD']._serialized_end=1395
-  _globals['_SPINEUPLOADED']._serialized_start=1397
-  _globals['_SPINEUPLOADED']._serialized_end=1464
-  _globals['_INGEST']._serialized_start=1466
-  _globals['_INGEST']._serialized_end=1555
-  _globals['_INGESTED']._serialized_start=1557
-  _globals['_INGESTED']._serialized_end=1683
-  _globals['_TICKET']._serialized_start=1685
-  _globals['_TICKET']._serialized_end=1807
-  _globals['_SQLSTATEMENT']._serialized_start=1809
-  _globals['_SQLSTATEMENT']._serialized_end=1875
+  _globals['_TRAININGSET']._serialized_end=472
+  _globals['_SPLIT']._serialized_start=474
+  _globals['_SPLIT']._serialized_end=510
+  _globals['_SAMPLE']._serialized_start=513
+  _globals['_SAMPLE']._serialized_end=647
+  _globals['_SAMPLE_FRACTION']._serialized_start=604
+  _globals['_SAMPLE_FRACTION']._serialized_end=647
+  _globals['_FEATUREREFERENCES']._serialized_start=649
+  _globals['_FEATUREREFERENCES']._serialized_end=688
+  _globals['_EXPLAINROW']._serialized_start=691
+  _globals['_EXPLAINROW']._serialized_end=834
+  _globals['_ROWEXPLAINED']._serialized_start=836
+  _globals['_ROWEXPLAINED']._serialized_end=900
+  _globals['_VIEWEXPLAINED']._serialized_start=903
+  _globals['_VIEWEXPLAINED']._serialized_end=1274
+  _globals['_OUTCOMECOUNT']._serialized_start=1276
+  _globals['_OUTCOMECOUNT']._serialized_end=1322
+  _globals['_CANDIDATE']._serialized_start=1325
+  _globals['_CANDIDATE']._serialized_end=1553
+  _globals['_FEATURESOURCE']._serialized_start=1555
+  _globals['_FEATURESOURCE']._serialized_end=1624
+  _globals['_SPINEUPLOAD']._serialized_start=1626
+  _globals['_SPINEUPLOAD']._serialized_end=1656
+  _globals['_SPINEUPLOADED']._serialized_start=1658
+  _globals['_SPINEUPLOADED']._serialized_end=1725
+  _globals['_INGEST']._serialized_start=1727
+  _globals['_INGEST']._serialized_end=1816
+  _globals['_INGESTED']._serialized_start=1818
+  _globals['_INGESTED']._serialized_end=1944
+  _globals['_SEALEDSET']._serialized_start=1946
+  _globals['_SEALEDSET']._serialized_end=1988
+  _globals['_SEALEDDIFF']._serialized_start=1990
+  _globals['_SEALEDDIFF']._serialized_end=2050
+  _globals['_AUDIT']._serialized_start=2052
+  _globals['_AUDIT']._serialized_end=2130
+  _globals['_TICKET']._serialized_start=2132
+  _globals['_TICKET']._serialized_end=2254
+  _globals['_SQLSTATEMENT']._serialized_start=2256
+  _globals['_SQLSTATEMENT']._serialized_end=2322
 # @@protoc_insertion_point(module_scope)

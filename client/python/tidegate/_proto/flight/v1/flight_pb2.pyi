@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainingSet(_message.Message):
-    __slots__ = ("project", "feature_service", "features", "spine_id", "sql", "table", "event_time_column", "full_feature_names", "as_of", "include_event_times", "include_statuses")
+    __slots__ = ("project", "feature_service", "features", "spine_id", "sql", "table", "event_time_column", "full_feature_names", "as_of", "include_event_times", "include_statuses", "split", "sample")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,8 @@ class TrainingSet(_message.Message):
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_EVENT_TIMES_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_STATUSES_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
     project: str
     feature_service: str
     features: FeatureReferences
@@ -31,7 +33,34 @@ class TrainingSet(_message.Message):
     as_of: int
     include_event_times: bool
     include_statuses: bool
-    def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., spine_id: _Optional[str] = ..., sql: _Optional[str] = ..., table: _Optional[str] = ..., event_time_column: _Optional[str] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ..., include_event_times: _Optional[bool] = ..., include_statuses: _Optional[bool] = ...) -> None: ...
+    split: Split
+    sample: Sample
+    def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., spine_id: _Optional[str] = ..., sql: _Optional[str] = ..., table: _Optional[str] = ..., event_time_column: _Optional[str] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ..., include_event_times: _Optional[bool] = ..., include_statuses: _Optional[bool] = ..., split: _Optional[_Union[Split, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
+
+class Split(_message.Message):
+    __slots__ = ("at", "embargo")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    EMBARGO_FIELD_NUMBER: _ClassVar[int]
+    at: _containers.RepeatedScalarFieldContainer[int]
+    embargo: int
+    def __init__(self, at: _Optional[_Iterable[int]] = ..., embargo: _Optional[int] = ...) -> None: ...
+
+class Sample(_message.Message):
+    __slots__ = ("column", "keep", "seed")
+    class Fraction(_message.Message):
+        __slots__ = ("value", "fraction")
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        FRACTION_FIELD_NUMBER: _ClassVar[int]
+        value: str
+        fraction: float
+        def __init__(self, value: _Optional[str] = ..., fraction: _Optional[float] = ...) -> None: ...
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    keep: _containers.RepeatedCompositeFieldContainer[Sample.Fraction]
+    seed: int
+    def __init__(self, column: _Optional[str] = ..., keep: _Optional[_Iterable[_Union[Sample.Fraction, _Mapping]]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class FeatureReferences(_message.Message):
     __slots__ = ("references",)
@@ -166,6 +195,32 @@ class Ingested(_message.Message):
     batch_id: str
     ignored_columns: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, source: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., already_ingested: _Optional[bool] = ..., batch_id: _Optional[str] = ..., ignored_columns: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SealedSet(_message.Message):
+    __slots__ = ("project", "name")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    name: str
+    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class SealedDiff(_message.Message):
+    __slots__ = ("project", "name", "against")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AGAINST_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    name: str
+    against: str
+    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ..., against: _Optional[str] = ...) -> None: ...
+
+class Audit(_message.Message):
+    __slots__ = ("training_set", "margin")
+    TRAINING_SET_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    training_set: TrainingSet
+    margin: int
+    def __init__(self, training_set: _Optional[_Union[TrainingSet, _Mapping]] = ..., margin: _Optional[int] = ...) -> None: ...
 
 class Ticket(_message.Message):
     __slots__ = ("training_set", "sql")
