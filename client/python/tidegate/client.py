@@ -217,7 +217,7 @@ class Client:
             table=table,
             event_time_column=event_time_column,
             full_feature_names=full_names,
-            as_of=None if as_of is None else _micros(as_of),
+            as_of=None if as_of is None else _micros("as_of", as_of),
             include_event_times=include_event_times,
             include_statuses=include_statuses,
         )
@@ -264,14 +264,14 @@ class Client:
         """
         columns = {name: [value] for name, value in row.items()}
         if at is not None:
-            columns[event_time_column] = pa.array([_micros(at)], pa.timestamp("us", "UTC"))
+            columns[event_time_column] = pa.array([_micros("at", at)], pa.timestamp("us", "UTC"))
         selection = online.references(features, service)
         asked = flight_pb2.TrainingSet(
             project=self.project,
             feature_service=selection.get("feature_service"),
             event_time_column=event_time_column,
             full_feature_names=full_names,
-            as_of=None if as_of is None else _micros(as_of),
+            as_of=None if as_of is None else _micros("as_of", as_of),
         )
         if "references" in selection:
             asked.features.references.extend(selection["references"])
@@ -404,7 +404,7 @@ def _refuse_problems(problems: Sequence[Any]) -> None:
         raise DefinitionError(f"{count} in the definitions", remedy="Mend the places listed.", problems=found)
 
 
-def _micros(time: datetime | date | str | int) -> int:
+def _micros(what: str, time: datetime | date | str | int) -> int:
     """UTC microseconds; a naive time is read as UTC."""
     if isinstance(time, int):
         return time
@@ -412,7 +412,7 @@ def _micros(time: datetime | date | str | int) -> int:
         try:
             time = datetime.fromisoformat(time.replace("Z", "+00:00"))
         except ValueError as error:
-            raise InvalidError(f"{time!r} is not a time; write it as 2013-03-01T00:00:00Z") from error
+            raise InvalidError(f"{what}={time!r} is not a time; write it as 2013-03-01T00:00:00Z") from error
     if not isinstance(time, datetime):
         time = datetime(time.year, time.month, time.day)
     zoned = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)

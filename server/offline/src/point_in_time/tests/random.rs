@@ -1,15 +1,15 @@
 //! Random worlds: the operator, the reference and the oracle give one answer. `TIDEGATE_CASES` widens, `TIDEGATE_SEED`
 //! repeats; a failure prints the seed of its case.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::util::display::array_value_to_string;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::operator;
 use super::oracle::{Answer, COLUMNS, answers, values};
 use super::world::World;
-use crate::point_in_time::plan::refuse_not_yet;
-use crate::point_in_time::{EXPIRED, NOT_FOUND, PRESENT, Spec, reference};
+use crate::point_in_time::{EXPIRED, NOT_FOUND, PRESENT, reference};
 
 pub(in crate::point_in_time) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -34,7 +34,7 @@ async fn check(world: &World, seed: u64) {
     let spec = world.spec().await;
     let naive = reference::join(&world.spine_batch(), &spec, &world.reference_rows()).expect("reference");
     let again = || format!("repeat with TIDEGATE_CASES=1 TIDEGATE_SEED={seed}");
-    if let Some(fast) = operator(world, &spec).await {
+    if let Some(fast) = operator(&spec, world.run(&spec)).await {
         for (field, (left, right)) in fast.schema().fields().iter().zip(fast.columns().iter().zip(naive.columns())) {
             assert_eq!(left, right, "column {} of operator and reference; {}", field.name(), again());
         }
@@ -58,10 +58,4 @@ async fn check(world: &World, seed: u64) {
             assert_eq!(status.as_string::<i32>().value(row), word, "view {at} row {row}; {}", again());
         }
     }
-}
-
-/// The operator's answer. REMOVE the first line with `refuse_not_yet`.
-async fn operator(world: &World, spec: &Spec) -> Option<RecordBatch> {
-    spec.views.iter().try_for_each(refuse_not_yet).ok()?;
-    Some(world.run(spec).await)
 }
