@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta, timezone
-from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Any
@@ -340,14 +338,14 @@ class Client:
         """
         columns = {name: [value] for name, value in row.items()}
         if at is not None:
-            columns[event_time_column] = pa.array([_micros(at)], pa.timestamp("us", "UTC"))
+            columns[event_time_column] = pa.array([sealed.micros(at, "at")], pa.timestamp("us", "UTC"))
         selection = online.references(features, service)
         asked = flight_pb2.TrainingSet(
             project=self.project,
             feature_service=selection.get("feature_service"),
             event_time_column=event_time_column,
             full_feature_names=full_names,
-            as_of=None if as_of is None else _micros(as_of),
+            as_of=None if as_of is None else sealed.micros(as_of, "as_of"),
         )
         if "references" in selection:
             asked.features.references.extend(selection["references"])
@@ -546,19 +544,6 @@ def _refuse_problems(problems: Sequence[Any]) -> None:
         raise DefinitionError(f"{count} in the definitions", remedy="Mend the places listed.", problems=found)
 
 
-def _micros(time: datetime | date | str | int) -> int:
-    """UTC microseconds; a naive time is read as UTC."""
-    if isinstance(time, int):
-        return time
-    if isinstance(time, str):
-        try:
-            time = datetime.fromisoformat(time.replace("Z", "+00:00"))
-        except ValueError as error:
-            raise InvalidError(f"{time!r} is not a time; write it as 2013-03-01T00:00:00Z") from error
-    if not isinstance(time, datetime):
-        time = datetime(time.year, time.month, time.day)
-    zoned = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
-    return (zoned - registry.EPOCH) // timedelta(microseconds=1)
 def _names_spine(command: flight_pb2.TrainingSet, spine: Any, sql: str | None, table: str | None) -> bool:
     """Puts a spine that the server can reach into the command; False for rows, which are to be sent."""
     if sum(given is not None for given in (spine, sql, table)) != 1:

@@ -4,4 +4,5 @@
 pub(super) mod named;
 pub(super) mod oracle;
 pub(super) mod random;
+mod rules;
 pub(super) mod world;
