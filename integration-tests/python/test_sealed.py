@@ -170,10 +170,36 @@ def test_an_audit_counts_leaks_and_near_values(client: tidegate.Client) -> None:
     assert list(audit.to_pandas()["feature"]) == ["amount"]
 
 
+def run_cli(client: tidegate.Client, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [os.environ["TIDEGATE_BIN"], "--address", client.address, "--project", client.project, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_seal_verifies_after_compaction(client: tidegate.Client) -> None:
+    for at in range(2, 6):
+        client.ingest("orders", [order(user_id, at, user_id * at) for user_id in range(at)])
+    now = client.get_historical_features(spine(), service="buys", seal="before").to_arrow()
+    done = json.loads(run_cli(client, "table", "compact", "user_stats", "--json").stdout)
+    assert (done["source"], done["files_before"], done["files_after"], done["rows"]) == ("orders", 5, 1, 21)
+    stats = json.loads(run_cli(client, "table", "stats", "orders", "--json").stdout)
+    assert (stats["files"], stats["files_compacted"], stats["runs"], stats["rows"]) == (1, 1, 1, 21)
+    assert client.verify("before").same
+    assert client.diff("before").to_arrow().num_rows == 0
+    assert client.get_historical_features(spine(), service="buys").to_arrow() == now
+    client.ingest("orders", [order(3, 1, 100.0)])
+    assert client.verify("before").same and client.diff("before").to_arrow().num_rows > 0
+    again = run_cli(client, "table", "compact", "orders")
+    assert again.returncode == 0 and "2 files into 1" in again.stdout
+    assert "nothing to compact" in run_cli(client, "table", "compact", "orders").stdout
+    assert "files sharing values" in run_cli(client, "table", "stats", "orders").stdout
+    unknown = run_cli(client, "table", "compact", "ordres")
+    assert unknown.returncode == 1 and "orders" in unknown.stderr
+    assert client.verify("before").same
+
+
 def test_the_command_line_tells_sameness_by_its_exit_code(client: tidegate.Client, tmp_path: Path) -> None:
     def tidegate_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [os.environ["TIDEGATE_BIN"], "--address", client.address, "--project", client.project, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return run_cli(client, *arguments)
 
     def parsed(*arguments: str) -> tuple[int, Any]:
         done = tidegate_cli(*arguments, "--json")

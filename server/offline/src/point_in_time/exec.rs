@@ -14,6 +14,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::internal_err;
+use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
@@ -34,7 +35,7 @@ use super::files::Files;
 use super::gather::{ViewRead, gather};
 use super::metrics::{JoinMetrics, ViewMetrics};
 use super::plan::{check, describe, output_schema};
-use super::scan::{self, Scan, Window};
+use super::scan::{self, Scan, Window, Winner, finished};
 use super::spine::{self, SpineIndex, SpineRows};
 use super::{EXPIRED, Error, Feature, Nulls, Result, Spec, View};
 
@@ -214,19 +215,7 @@ impl Join {
                 spine::index(&rows, &self.spec).await?
             };
             self.reservation.try_grow(index_bytes(&rows, &indexes))?;
-            let mut views: Vec<Arc<ViewRead>> = Vec::with_capacity(self.reads.len());
-            for read in &self.reads {
-                let _timer = read.metrics.scan_time.timer();
-                let index = &indexes[read.of];
-                let same = views.iter().zip(&self.reads).find(|(done, of)| same_winners(done, of, read, index));
-                let same = same.map(|(done, _)| done.clone());
-                views.push(Arc::new(match same {
-                    Some(done) => {
-                        ViewRead { view: read.view.clone(), metrics: read.metrics.clone(), ..done.as_ref().clone() }
-                    }
-                    None => self.scan(read, index.clone(), &rows).await?,
-                }));
-            }
+            let views = self.search(&indexes, &rows).await?;
             if !self.put_out(&rows, &views, &output).await? {
                 return Ok(());
             }
@@ -292,34 +281,72 @@ impl Join {
         keys * KEY_BYTES + self.spec.views.len() * scan::WINNER_BYTES + self.workers * scan::SLOT_BYTES
     }
 
-    /// Phase 1 for one read.
-    async fn scan(&self, read: &Read, index: Arc<SpineIndex>, rows: &Arc<SpineRows>) -> PlanResult<ViewRead> {
+    /// Phase 1, search after search; reads that look for the same share one.
+    async fn search(&self, indexes: &[Arc<SpineIndex>], rows: &SpineRows) -> PlanResult<Vec<Arc<ViewRead>>> {
+        let (mut searches, mut search_of): (Vec<Search<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
+        let mut finishing = JoinSet::new();
+        for read in &self.reads {
+            let index = &indexes[read.of];
+            let known = searches.iter().position(|done| done.finds(read, index));
+            let number = known.unwrap_or(searches.len());
+            search_of.push(number);
+            if known.is_some() {
+                continue;
+            }
+            let _timer = read.metrics.scan_time.timer();
+            let (files, held, finish) = self.scan(read, index, rows).await?;
+            // No more than one lot of slots waits while another is filled.
+            if let Some(done) = finishing.join_next().await {
+                let (number, winners): (usize, Vec<Winner>) = finished(done)?;
+                searches[number].winners = Arc::new(winners);
+            }
+            searches.push(Search { read, index: index.clone(), files, winners: Arc::default() });
+            finishing.spawn(async move {
+                let winners = finish();
+                drop(held);
+                (number, winners)
+            });
+        }
+        while let Some(done) = finishing.join_next().await {
+            let (number, winners) = finished(done)?;
+            searches[number].winners = Arc::new(winners);
+        }
+        let view_read = |(read, number): (&Read, usize)| {
+            let Search { index, files, winners, .. } = &searches[number];
+            let (view, metrics) = (read.view.clone(), read.metrics.clone());
+            Arc::new(ViewRead { view, files: files.clone(), index: index.clone(), winners: winners.clone(), metrics })
+        };
+        Ok(self.reads.iter().zip(search_of).map(view_read).collect())
+    }
+
+    /// One search: the files it opened, the memory its slots hold, and what is left to do.
+    async fn scan(
+        &self,
+        read: &Read,
+        index: &Arc<SpineIndex>,
+        rows: &SpineRows,
+    ) -> PlanResult<(Arc<Files>, MemoryReservation, scan::Finish)> {
         let (view, metrics) = (read.view.clone(), read.metrics.clone());
         let window = rows.span().map(|span| Window::new(&view, span, self.spec.as_of));
         let wanted = |file: &_| window.is_some_and(|window| !window.misses_file(file, &view.event_time));
         metrics.files.add(view.snapshot.files.len());
         let files = Arc::new(Files::open(&view.snapshot, wanted).await?);
         metrics.files_pruned.add(view.snapshot.files.len() - files.files.len());
-        self.reservation.try_grow(files.bytes() + scan::winner_bytes(&index))?;
-        let winners = match window {
-            Some(window) => {
-                let held = self.reservation.new_empty();
-                held.try_grow(scan::worker_bytes(&view, &index) * self.workers)?;
-                let scan = Scan {
-                    view: view.clone(),
-                    files: files.clone(),
-                    index: index.clone(),
-                    window,
-                    as_of: self.spec.as_of,
-                    needed: read.needed.clone(),
-                    metrics: metrics.clone(),
-                    memory: self.reservation.new_empty(),
-                };
-                scan::winners(scan, self.workers).await?
-            }
-            None => Vec::new(),
+        self.reservation.try_grow(files.bytes() + scan::winner_bytes(index))?;
+        let held = self.reservation.new_empty();
+        let Some(window) = window else { return Ok((files, held, Box::new(Vec::new))) };
+        held.try_grow(scan::worker_bytes(&view, index) * self.workers)?;
+        let scan = Scan {
+            view,
+            files: files.clone(),
+            index: index.clone(),
+            window,
+            as_of: self.spec.as_of,
+            needed: read.needed.clone(),
+            metrics,
+            memory: self.reservation.new_empty(),
         };
-        Ok(ViewRead { view, files, index, winners: Arc::new(winners), metrics })
+        Ok((files, held, scan::search(scan, self.workers).await?))
     }
 
     /// Phase 2, range after range of spine rows; whether somebody still reads the output.
@@ -398,19 +425,29 @@ impl Join {
     }
 }
 
-/// Whether `done`, which was done for `of`, has the winners that `read` looks for in `index`: views that cut one table's
-/// columns up, or take them under other names, differ in what comes after.
-fn same_winners(done: &ViewRead, of: &Read, read: &Read, index: &Arc<SpineIndex>) -> bool {
-    let rule = |view: &View| (view.availability, view.upper, view.event_time.clone(), view.created_time.clone());
-    let table_keys = |view: &View| view.keys.iter().map(|key| key.table_column.clone()).collect::<Vec<_>>();
-    let (a, b) = (&of.view, &read.view);
-    Arc::ptr_eq(&done.index, index)
-        && Arc::ptr_eq(&a.snapshot, &b.snapshot)
-        && table_keys(a) == table_keys(b)
-        && rule(a) == rule(b)
-        && a.valid_to == b.valid_to
-        && of.needed == read.needed
-        && Window::ttl(a) == Window::ttl(b)
+/// A search for winners, and what it found.
+struct Search<'a> {
+    read: &'a Read,
+    index: Arc<SpineIndex>,
+    files: Arc<Files>,
+    winners: Arc<Vec<Winner>>,
+}
+
+impl Search<'_> {
+    /// Whether `read` looks for the same in `index`: views that cut one table's columns up, or take them under other names,
+    /// differ in what comes after.
+    fn finds(&self, read: &Read, index: &Arc<SpineIndex>) -> bool {
+        let rule = |view: &View| (view.availability, view.upper, view.event_time.clone(), view.created_time.clone());
+        let table_keys = |view: &View| view.keys.iter().map(|key| key.table_column.clone()).collect::<Vec<_>>();
+        let (a, b) = (&self.read.view, &read.view);
+        Arc::ptr_eq(&self.index, index)
+            && Arc::ptr_eq(&a.snapshot, &b.snapshot)
+            && table_keys(a) == table_keys(b)
+            && rule(a) == rule(b)
+            && a.valid_to == b.valid_to
+            && self.read.needed == read.needed
+            && Window::ttl(a) == Window::ttl(b)
+    }
 }
 
 fn index_bytes(rows: &SpineRows, indexes: &[Arc<SpineIndex>]) -> usize {

@@ -43,7 +43,7 @@ pub(super) enum Rows<'a> {
     Some(&'a [u32]),
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::All(range) => range.len(),
@@ -84,7 +84,7 @@ impl Rows<'_> {
     }
 
     /// Those of them that are in `page`, where there are any.
-    fn within(&self, page: &Range<usize>) -> Option<Rows<'_>> {
+    fn within(&self, page: &Range<usize>) -> Option<Rows<'a>> {
         match self {
             Self::All(range) => {
                 let part = range.start.max(page.start)..range.end.min(page.end);
@@ -168,26 +168,32 @@ pub(super) struct Chunk<R: ChunkReader> {
 }
 
 /// A data page that holds wanted rows.
-struct Page {
+struct Page<'a> {
     values: Bytes,
     encoding: Encoding,
     /// Values in the page: its rows that are not null.
     count: usize,
-    wanted: Wanted,
+    wanted: Wanted<'a>,
     /// For each wanted row whether it has a value; `None` where all have.
     valid: Option<Vec<bool>>,
 }
 
 /// Which of a page's values are wanted, ascending.
-enum Wanted {
+enum Wanted<'a> {
     Range(Range<usize>),
+    /// Those of these rows, of which the page's first is number `first`: each row has a value.
+    Rows {
+        rows: &'a [u32],
+        first: u32,
+    },
     List(Vec<u32>),
 }
 
-impl Wanted {
+impl Wanted<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Range(range) => range.len(),
+            Self::Rows { rows, .. } => rows.len(),
             Self::List(list) => list.len(),
         }
     }
@@ -196,6 +202,7 @@ impl Wanted {
     fn end(&self) -> usize {
         match self {
             Self::Range(range) => range.end,
+            Self::Rows { rows, first } => rows.last().map_or(0, |last| (last - first) as usize + 1),
             Self::List(list) => list.last().map_or(0, |last| *last as usize + 1),
         }
     }
@@ -205,6 +212,7 @@ impl Wanted {
     fn each(&self, mut take: impl FnMut(usize)) {
         match self {
             Self::Range(range) => range.clone().for_each(take),
+            Self::Rows { rows, first } => rows.iter().for_each(|row| take((row - first) as usize)),
             Self::List(list) => list.iter().for_each(|number| take(*number as usize)),
         }
     }
@@ -396,7 +404,7 @@ impl<R: ChunkReader> Chunk<R> {
     }
 
     /// The next page with wanted rows, or `None` after the last.
-    fn next_page(&mut self, rows: &Rows<'_>) -> Result<Option<Page>> {
+    fn next_page<'a>(&mut self, rows: &Rows<'a>) -> Result<Option<Page<'a>>> {
         let Some(last) = rows.last() else { return Ok(None) };
         while self.next_row <= last {
             let Some(next) = contained(|| self.pages.peek_next_page())? else { break };
@@ -444,7 +452,7 @@ impl<R: ChunkReader> Chunk<R> {
         Ok((bytes, count))
     }
 
-    fn page(&self, raw: RawPage, here: &Range<usize>, rows: &Rows<'_>) -> Result<Page> {
+    fn page<'a>(&self, raw: RawPage, here: &Range<usize>, rows: &Rows<'a>) -> Result<Page<'a>> {
         let (values, encoding, levels, count) = match raw {
             RawPage::DataPage { buf, encoding, def_level_encoding, num_values, .. } => {
                 let count = num_values as usize;
@@ -486,7 +494,7 @@ impl<R: ChunkReader> Chunk<R> {
     }
 }
 
-impl Page {
+impl Page<'_> {
     /// Appends what the wanted codes of a dictionary of `count` values stand for.
     fn codes<T>(&self, count: usize, value: impl Fn(usize) -> T, out: &mut Vec<T>) -> Result<()> {
         if self.wanted.len() == 0 {
@@ -507,6 +515,7 @@ impl Page {
     fn each_code(&self, runs: &Runs<'_>, take: impl FnMut(u32)) {
         match &self.wanted {
             Wanted::Range(range) => runs.each(range.clone(), take),
+            Wanted::Rows { rows, first } => runs.each(rows.iter().map(|row| (row - first) as usize), take),
             Wanted::List(list) => runs.each(list.iter().map(|number| *number as usize), take),
         }
     }
@@ -520,10 +529,10 @@ impl Page {
                 let bytes = &self.values[range.start * P::BYTES..range.end * P::BYTES];
                 out.extend(bytes.chunks_exact(P::BYTES).map(|bytes| convert(P::read(bytes))));
             }
-            Wanted::List(list) => out.extend(list.iter().map(|number| {
-                let at = *number as usize * P::BYTES;
-                convert(P::read(&self.values[at..at + P::BYTES]))
-            })),
+            wanted => wanted.each(|number| {
+                let at = number * P::BYTES;
+                out.push(convert(P::read(&self.values[at..at + P::BYTES])));
+            }),
         }
         Ok(())
     }
@@ -608,11 +617,15 @@ fn valid_rows(levels: &[u8], count: usize) -> Result<Option<Vec<bool>>> {
 }
 
 /// The values in a page, those of them that are wanted, and which wanted rows have one.
-fn choose(here: &Range<usize>, rows: &Rows<'_>, valid: Option<Vec<bool>>) -> (usize, Wanted, Option<Vec<bool>>) {
+fn choose<'a>(
+    here: &Range<usize>,
+    rows: &Rows<'a>,
+    valid: Option<Vec<bool>>,
+) -> (usize, Wanted<'a>, Option<Vec<bool>>) {
     let Some(valid) = valid else {
         let wanted = match rows {
             Rows::All(range) => Wanted::Range(range.start - here.start..range.end - here.start),
-            Rows::Some(rows) => Wanted::List(rows.iter().map(|row| row - here.start as u32).collect()),
+            Rows::Some(rows) => Wanted::Rows { rows, first: here.start as u32 },
         };
         return (here.len(), wanted, None);
     };

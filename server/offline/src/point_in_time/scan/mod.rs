@@ -138,18 +138,22 @@ struct Piece {
     rows: Range<usize>,
 }
 
-/// Finds the winner of every slot, with `workers` tasks that stop when the future is dropped.
+/// Looks at every observation, with `workers` tasks that stop when the future is dropped; what it gives then finds the
+/// winner of every slot, with one, so that the next search can begin meanwhile.
 ///
 /// # Errors
 /// A file that is gone or can't be read.
-pub(super) async fn winners(scan: Scan, workers: usize) -> Result<Vec<Winner>> {
+pub(super) async fn search(scan: Scan, workers: usize) -> Result<Finish> {
     match scan.view.created_time {
         Some(_) => run::<Micros>(scan, workers).await,
         None => run::<()>(scan, workers).await,
     }
 }
 
-async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Vec<Winner>> {
+/// What is left of a search: to put together what its workers found.
+pub(super) type Finish = Box<dyn FnOnce() -> Vec<Winner> + Send>;
+
+async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Finish> {
     let pieces = Arc::new(pieces(&scan, workers)?);
     let workers = workers.min(pieces.len()).max(1);
     let (scan, next) = (Arc::new(scan), Arc::new(AtomicUsize::new(0)));
@@ -164,17 +168,17 @@ async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Vec<Winner>> {
             Ok::<Found<C>, Error>(worker.found)
         });
     }
-    let mut all: Option<Found<C>> = None;
+    let mut found: Vec<Found<C>> = Vec::with_capacity(workers);
     while let Some(done) = running.join_next().await {
-        let found = finished(done)??;
-        match &mut all {
-            Some(all) => all.merge(found),
-            None => all = Some(found),
-        }
+        found.push(finished(done)??);
     }
-    let (winners, conflicts) = all.unwrap_or_else(|| Found::new(&scan)).winners(&scan.index);
-    scan.metrics.conflicts.add(conflicts as usize);
-    Ok(winners)
+    Ok(Box::new(move || {
+        let mut all = found.pop().unwrap_or_else(|| Found::new(&scan));
+        found.into_iter().for_each(|other| all.merge(other));
+        let (winners, conflicts) = all.winners(&scan.index);
+        scan.metrics.conflicts.add(conflicts as usize);
+        winners
+    }))
 }
 
 /// What a worker has found so far.
