@@ -141,7 +141,7 @@ impl Audit {
             view.features.iter().map(feature).collect()
         };
         Ok(Self {
-            columns: view_columns(spine.fields().len(), &reading.spec),
+            columns: view_columns(reading)?,
             counts: reading.spec.views.iter().map(counts).collect(),
             views: reading.spec.views.clone(),
             time,

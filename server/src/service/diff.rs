@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tidegate_offline::point_in_time::{Spec, View};
+use tidegate_offline::point_in_time::View;
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
@@ -105,20 +105,20 @@ pub(super) struct ViewColumns {
     pub(super) status: Option<usize>,
 }
 
-/// Finds them: after the spine's columns, view after view.
-pub(super) fn view_columns(spine_columns: usize, spec: &Spec) -> Vec<ViewColumns> {
-    let mut next = spine_columns;
-    let mut take = |count: usize| {
-        next += count;
-        next - count
+/// Finds them by their names, which are the spine's nowhere.
+pub(super) fn view_columns(reading: &Reading) -> Result<Vec<ViewColumns>> {
+    let plan = reading.clone().plan()?;
+    let schema = plan.schema().as_arrow();
+    let view = |view: &View| -> Result<ViewColumns> {
+        let features = view.features.iter().map(|feature| schema.index_of(&feature.output));
+        let event_time = view.event_time_output.as_deref().unwrap_or_default();
+        Ok(ViewColumns {
+            features: features.collect::<std::result::Result<_, _>>()?,
+            event_time: schema.index_of(event_time)?,
+            status: view.status_output.as_ref().map(|name| schema.index_of(name)).transpose()?,
+        })
     };
-    let view = |view: &View| {
-        let first = take(view.features.len());
-        let event_time = take(1);
-        let status = view.status_output.as_ref().map(|_| take(1));
-        ViewColumns { features: (first..first + view.features.len()).collect(), event_time, status }
-    };
-    spec.views.iter().map(view).collect()
+    reading.spec.views.iter().map(view).collect()
 }
 
 /// One column held against its counterpart.
@@ -147,7 +147,7 @@ struct Found {
 
 impl Comparison {
     fn new(left: &Reading, right: &Reading, sealed: &Sealed) -> Result<Self> {
-        let (before, mut after) = (columns(left), by_name(columns(right)));
+        let (before, mut after) = (columns(left)?, by_name(columns(right)?));
         let mut compared = Vec::with_capacity(before.len());
         let mut missing = Vec::new();
         for (name, left) in before {
@@ -289,8 +289,8 @@ fn by_name(columns: Vec<(String, Added)>) -> BTreeMap<String, Added> {
 }
 
 /// The columns that a reading adds to its spine as asked for, by name.
-fn columns(reading: &Reading) -> Vec<(String, Added)> {
-    let places = view_columns(reading.spine.schema().fields().len(), &reading.spec);
+fn columns(reading: &Reading) -> Result<Vec<(String, Added)>> {
+    let places = view_columns(&with_event_times(reading.clone()))?;
     let mut columns = Vec::new();
     for (view, at) in reading.spec.views.iter().zip(places) {
         let added = |place: usize| Added {
@@ -304,7 +304,7 @@ fn columns(reading: &Reading) -> Vec<(String, Added)> {
         columns.extend(view.event_time_output.iter().map(|name| (name.clone(), added(at.event_time))));
         columns.extend(view.status_output.iter().zip(at.status).map(|(name, place)| (name.clone(), added(place))));
     }
-    columns
+    Ok(columns)
 }
 
 /// What tells a reader which row is meant: the keys of all views, and the time.

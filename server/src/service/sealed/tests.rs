@@ -108,7 +108,7 @@ async fn a_set_verifies_after_new_data_and_new_definitions() {
     let rows = bench.service.training_set(&bench.me, &request).await.unwrap().collect().await.unwrap();
     bench.ingest("b2", weather(&[("JFK", 1, 99.0), ("EWR", 3, 7.0), ("JFK", 200, 1.0)])).await.unwrap();
     bench.apply(&FLIGHTS.replace("ttl: 24h", "ttl: 1h")).await.unwrap();
-    // Whatever else moves rows goes here: a set is read at the version it pinned.
+    // Compacting the table goes here, and whatever else moves rows: a set is read at the versions it pinned.
     let bench = bench.restart().await;
     let verdict = bench.verify("first").await.unwrap();
     assert_eq!(verdict.differences, []);
