@@ -390,7 +390,7 @@ def test_rows_that_hold_for_a_time_and_skipped_nulls_are_not_served(server: Loca
         )
         for days, status, outcomes in [
             (0, "PRESENT", ["WON", "AFTER_ROW_TIME"]),
-            (1, "NOT_FOUND", ["AFTER_ROW_TIME", "NO_LONGER_VALID"]),
+            (1, "NOT_FOUND", ["NO_LONGER_VALID", "AFTER_ROW_TIME"]),
             (5, "PRESENT", ["WON", "NO_LONGER_VALID"]),
         ]:
             [told] = client.explain_row({"user_id": 1}, ["tier"], at=T0 + days * DAY)
