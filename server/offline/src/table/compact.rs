@@ -30,7 +30,7 @@ use super::append::{Unpublished, commit_exactly, lost_race};
 use super::delta::{DeltaSource, delta_error};
 use super::read::{ReadOptions, read_file};
 use super::snapshot::{DataFile, Snapshot};
-use super::write::{FILE_BYTES, FileWriter};
+use super::write::{FILE_BYTES, FileWriter, ROW_GROUP_ROWS};
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
@@ -43,7 +43,8 @@ pub(super) const ADDRESS: &str = "tidegate.address";
 /// Column of rows on their way: their order of history.
 const ORDER: &str = "__tidegate_order";
 
-/// A run is merged along when it holds no more than so many times the rows of all newer ones that are merged.
+/// A run is merged along when it is smaller than a row group, or holds no more than so many times the rows of all newer
+/// ones that are merged.
 const GROWTH: u64 = 4;
 
 /// Attempts at a commit while others commit first.
@@ -201,13 +202,15 @@ fn to_merge(files: &[DataFile], up_to: Option<i64>) -> &[DataFile] {
         let version = files[start - 1].added_version;
         let first = files[..start].partition_point(|file| file.added_version < version);
         let size = rows(&files[first..start]);
-        if runs > 0 && size > merged * GROWTH {
+        if runs > 0 && size > (merged * GROWTH).max(ROW_GROUP_ROWS as u64) {
             break;
         }
         (start, merged, runs) = (first, merged + size, runs + 1);
     }
     let run = &files[start..];
-    let done = runs == 1 && run.iter().all(|file| file.compacted && file.deleted_rows.is_none());
+    // One file is sorted from the start.
+    let sorted = run.len() == 1 || run.iter().all(|file| file.compacted);
+    let done = runs <= 1 && sorted && run.iter().all(|file| file.deleted_rows.is_none());
     if done { &[] } else { run }
 }
 

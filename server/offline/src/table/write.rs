@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
 /// Rows of a row group: small enough to skip, large enough to compress.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
+pub(super) const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Rows of a file.
 const FILE_ROWS: usize = 8 * ROW_GROUP_ROWS;

@@ -73,6 +73,29 @@ impl<'a> Runs<'a> {
         self.runs.iter().all(|run| matches!(run.body, Body::Repeated(other) if other == value))
     }
 
+    /// Sets the bits of values of one bit that are 1, in words that are all 0.
+    pub(super) fn fill_bits(&self, words: &mut [u64]) {
+        let mut first = 0;
+        for run in &self.runs {
+            match run.body {
+                Body::Repeated(0) => {}
+                Body::Repeated(_) => (first..run.end).for_each(|at| words[at / 64] |= 1 << (at % 64)),
+                Body::Packed(start) => {
+                    let mut at = first;
+                    while at < run.end {
+                        // As many as are left in the word, the run, and what is read at once.
+                        let length = (64 - at % 64).min(run.end - at).min(56);
+                        let bit = (start + at as isize) as usize;
+                        let bits = word(self.data, bit / 8) >> (bit % 8) & ((1 << length) - 1);
+                        words[at / 64] |= bits << (at % 64);
+                        at += length;
+                    }
+                }
+            }
+            first = run.end;
+        }
+    }
+
     /// Hands out the values with these ascending numbers, all below the page's count.
     #[inline]
     pub(super) fn each(&self, numbers: impl Iterator<Item = usize>, mut take: impl FnMut(u32)) {

@@ -479,7 +479,7 @@ impl<R: ChunkReader> Chunk<R> {
         if count != here.len() {
             return Err(corrupt("a flat page with more values than rows"));
         }
-        let valid = levels.map(|levels| valid_rows(&levels, count)).transpose()?.flatten();
+        let valid = levels.map(|levels| Valid::read(&levels, count)).transpose()?.flatten();
         let (count, wanted, valid) = choose(here, rows, valid);
         Ok(Page { values, encoding, count, wanted, valid })
     }
@@ -605,23 +605,41 @@ pub(super) fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(corrupt("a header that contradicts itself")))
 }
 
-/// Which rows have a value; `None` where all do.
-fn valid_rows(levels: &[u8], count: usize) -> Result<Option<Vec<bool>>> {
-    let runs = Runs::parse(levels, 1, count)?;
-    if runs.all(1) {
-        return Ok(None);
+/// Which rows of a page have a value, a bit each, and how many there are before each word of bits.
+struct Valid {
+    words: Vec<u64>,
+    before: Vec<u32>,
+    count: usize,
+}
+
+impl Valid {
+    /// Reads definition levels; `None` where all rows have a value.
+    fn read(levels: &[u8], rows: usize) -> Result<Option<Self>> {
+        let runs = Runs::parse(levels, 1, rows)?;
+        if runs.all(1) {
+            return Ok(None);
+        }
+        let mut words = vec![0_u64; rows.div_ceil(64)];
+        runs.fill_bits(&mut words);
+        let (mut before, mut count) = (Vec::with_capacity(words.len()), 0);
+        for word in &words {
+            before.push(count);
+            count += word.count_ones();
+        }
+        Ok(Some(Self { words, before, count: count as usize }))
     }
-    let mut valid = Vec::with_capacity(count);
-    runs.each(0..count, |level| valid.push(level == 1));
-    Ok(Some(valid))
+
+    /// The number of a row's value among the page's, or `None` for a null.
+    #[inline]
+    fn number(&self, row: usize) -> Option<u32> {
+        let (word, bit) = (self.words[row / 64], row % 64);
+        let below = word & ((1_u64 << bit) - 1);
+        (word >> bit & 1 == 1).then(|| self.before[row / 64] + below.count_ones())
+    }
 }
 
 /// The values in a page, those of them that are wanted, and which wanted rows have one.
-fn choose<'a>(
-    here: &Range<usize>,
-    rows: &Rows<'a>,
-    valid: Option<Vec<bool>>,
-) -> (usize, Wanted<'a>, Option<Vec<bool>>) {
+fn choose<'a>(here: &Range<usize>, rows: &Rows<'a>, valid: Option<Valid>) -> (usize, Wanted<'a>, Option<Vec<bool>>) {
     let Some(valid) = valid else {
         let wanted = match rows {
             Rows::All(range) => Wanted::Range(range.start - here.start..range.end - here.start),
@@ -629,22 +647,17 @@ fn choose<'a>(
         };
         return (here.len(), wanted, None);
     };
-    let count = valid.iter().filter(|valid| **valid).count();
     let (mut list, mut of_rows) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-    let (mut number, mut next) = (0_u32, 0);
     let mut take = |row: usize| {
-        number += valid[next..row].iter().map(|valid| u32::from(*valid)).sum::<u32>();
-        next = row;
-        of_rows.push(valid[row]);
-        if valid[row] {
-            list.push(number);
-        }
+        let number = valid.number(row);
+        of_rows.push(number.is_some());
+        list.extend(number);
     };
     match rows {
         Rows::All(range) => range.clone().for_each(|row| take(row - here.start)),
         Rows::Some(rows) => rows.iter().for_each(|row| take(*row as usize - here.start)),
     }
-    (count, Wanted::List(list), Some(of_rows))
+    (valid.count, Wanted::List(list), Some(of_rows))
 }
 
 /// What follows a length of four bytes, and where it ends.

@@ -7,7 +7,7 @@
 use tidegate_schemas::time::Micros;
 
 use super::Winner;
-use super::slots::{Created, Offer};
+use super::slots::{Created, Offers};
 use crate::point_in_time::spine::SpineIndex;
 
 /// An observation and the slots that see it.
@@ -36,21 +36,18 @@ impl<C: Created> Intervals<C> {
     }
 
     /// Keeps the observations that some slot sees; says how many happened in time for a slot and were known too late.
-    pub(super) fn offer_all(&mut self, index: &SpineIndex, offers: &[Offer<C>]) -> usize {
+    pub(super) fn offer_all(&mut self, index: &SpineIndex, new: &Offers<C>) -> usize {
         let mut late = 0;
-        for offer in offers {
-            let first = index.first_at(offer.group, offer.seen);
-            if first == index.slots_of(offer.group).1 {
-                late += usize::from(
-                    offer.seen > offer.happened
-                        && index.latest(offer.group).is_some_and(|latest| offer.happened <= latest),
-                );
+        for (offer, until) in new.offers.iter().zip(&new.until) {
+            let (first, past) = (index.first_at(offer.group, offer.seen), index.slots_of(offer.group).1);
+            if first == past {
+                late += usize::from(new.is_late(index, offer));
                 continue;
             }
-            let end = offer.until.map_or(index.slots_of(offer.group).1, |until| index.first_at(offer.group, until));
+            let end = until.map_or(past, |until| index.first_at(offer.group, until));
             if first < end {
-                let Offer { event, created, row, .. } = *offer;
-                self.held.push(Interval { first, end, event, created, row });
+                let row = new.first_row + u64::from(offer.row);
+                self.held.push(Interval { first, end, event: offer.event, created: offer.created, row });
             }
         }
         late

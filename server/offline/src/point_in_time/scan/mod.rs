@@ -33,7 +33,7 @@ use super::spine::SpineIndex;
 use super::{Error, Result, View};
 use crate::table::snapshot::DataFile;
 use intervals::Intervals;
-use slots::{Created, Offer, Slots};
+use slots::{Created, Offers, Slots};
 use worker::Worker;
 
 /// Delta writers may cut timestamp statistics to milliseconds; a maximum is widened by as much.
@@ -197,7 +197,7 @@ impl<C: Created> Found<C> {
         }
     }
 
-    fn offer_all(&mut self, index: &SpineIndex, offers: &[Offer<C>]) -> usize {
+    fn offer_all(&mut self, index: &SpineIndex, offers: &Offers<C>) -> usize {
         match self {
             Self::Slots(slots) => slots.offer_all(index, offers),
             Self::Intervals(intervals, _) => intervals.offer_all(index, offers),

@@ -38,16 +38,32 @@ impl Created for Micros {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer<C> {
     pub(super) group: u32,
-    /// The first moment after which its event time lets a reader see it, that moment included.
-    pub(super) happened: Micros,
+    /// Row number in the piece.
+    pub(super) row: u32,
     /// The first moment at which a reader sees it: it has happened and is known.
     pub(super) seen: Micros,
-    /// When it stops holding; `None` for never.
-    pub(super) until: Option<Micros>,
     pub(super) event: Micros,
     pub(super) created: C,
-    /// Row number among all rows of the view's files, plus one.
-    pub(super) row: u64,
+}
+
+/// Offers, and what they share.
+#[derive(Debug)]
+pub(super) struct Offers<C> {
+    pub(super) offers: Vec<Offer<C>>,
+    /// When each stops holding, if any does; `None` for never.
+    pub(super) until: Vec<Option<Micros>>,
+    /// Number of the first row of the row group among all rows of the view's files, plus one.
+    pub(super) first_row: u64,
+    /// How long after its event time a reader sees an observation that is known: 0, or 1 where the bound is exclusive.
+    pub(super) wait: Micros,
+}
+
+impl<C> Offers<C> {
+    /// Whether an observation happened in time for a slot of its group and is known too late for all.
+    pub(super) fn is_late(&self, index: &SpineIndex, offer: &Offer<C>) -> bool {
+        let happened = offer.event.saturating_add(self.wait);
+        offer.seen > happened && index.latest(offer.group).is_some_and(|latest| happened <= latest)
+    }
 }
 
 /// The best observation of a slot so far, compared as (event, created, row); a row of 0 means none.
@@ -88,9 +104,9 @@ impl<C: Created> Slots<C> {
 
     /// Offers each observation to the first slot that sees it; says how many happened in time for a slot and were known
     /// too late for all.
-    pub(super) fn offer_all(&mut self, index: &SpineIndex, offers: &[Offer<C>]) -> usize {
+    pub(super) fn offer_all(&mut self, index: &SpineIndex, new: &Offers<C>) -> usize {
         let (mut late, mut spans) = (0, [(0, 0); AHEAD]);
-        for offers in offers.chunks(AHEAD) {
+        for offers in new.offers.chunks(AHEAD) {
             // Loads that don't depend on each other overlap; those of a search don't.
             let mut touched = 0;
             for (span, offer) in spans.iter_mut().zip(offers) {
@@ -99,11 +115,9 @@ impl<C: Created> Slots<C> {
             }
             std::hint::black_box(touched);
             for (span, offer) in spans.iter().zip(offers) {
-                let slot = self.first_at(*span, offer.seen);
-                if slot != NONE {
-                    self.offer(slot, offer);
-                } else if offer.seen > offer.happened {
-                    late += usize::from(index.latest(offer.group).is_some_and(|latest| offer.happened <= latest));
+                match self.first_at(*span, offer.seen) {
+                    NONE => late += usize::from(new.is_late(index, offer)),
+                    slot => self.offer(slot, offer, new.first_row + u64::from(offer.row)),
                 }
             }
         }
@@ -115,14 +129,15 @@ impl<C: Created> Slots<C> {
     fn first_at(&self, (first, end): (u32, u32), seen: Micros) -> u32 {
         let slots = &self.slots[first as usize..end as usize];
         let at = match slots.len() {
-            0..=8 => slots.iter().take_while(|slot| slot.time < seen).count(),
+            // Counting to the end takes no branch that could be guessed wrong.
+            0..=8 => slots.iter().map(|slot| usize::from(slot.time < seen)).sum(),
             _ => slots.partition_point(|slot| slot.time < seen),
         };
         if at == slots.len() { NONE } else { first + at as u32 }
     }
 
     #[inline]
-    fn offer(&mut self, at: u32, new: &Offer<C>) {
+    fn offer(&mut self, at: u32, new: &Offer<C>, row: u64) {
         let slot = &mut self.slots[at as usize];
         if new.event < slot.event {
             return;
@@ -130,8 +145,8 @@ impl<C: Created> Slots<C> {
         if slot.row != 0 && (slot.event, slot.created) == (new.event, new.created) {
             tied(&mut self.ties, at, (new.event, new.created, 1));
         }
-        if (new.event, new.created, new.row) > slot.rank() {
-            (slot.event, slot.created, slot.row) = (new.event, new.created, new.row);
+        if (new.event, new.created, row) > slot.rank() {
+            (slot.event, slot.created, slot.row) = (new.event, new.created, row);
         }
     }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use parquet::basic::Type;
 use tidegate_schemas::time::{Availability, Micros, UpperBound, knowledge_time};
 
-use super::slots::{Created, Offer, Slots};
+use super::slots::{Created, Offer, Offers, Slots};
 use super::{Found, Piece, Scan, repeat};
 use crate::point_in_time::columns::{Family, Lane, Rounding, Times, Unit};
 use crate::point_in_time::dense::physical;
@@ -33,7 +33,7 @@ const CACHE_BYTES: usize = 1 << 20;
 pub(super) struct Worker<'a, C> {
     scan: &'a Scan,
     pub(super) found: Found<C>,
-    offers: Vec<Offer<C>>,
+    offers: Offers<C>,
 }
 
 /// A piece while its columns are read.
@@ -87,7 +87,9 @@ struct Observed {
 
 impl<'a, C: Created> Worker<'a, C> {
     pub(super) fn new(scan: &'a Scan) -> Self {
-        Self { scan, found: Found::new(scan), offers: Vec::with_capacity(OFFERS) }
+        let wait = Micros::from(scan.view.upper == UpperBound::Exclusive);
+        let offers = Offers { offers: Vec::with_capacity(OFFERS), until: Vec::new(), first_row: 0, wait };
+        Self { scan, found: Found::new(scan), offers }
     }
 
     /// Offers every observation of a piece.
@@ -284,47 +286,46 @@ impl<'a, C: Created> Worker<'a, C> {
     fn offer(&mut self, reading: &Reading<'_>, matched: &Matched, observed: &Observed) {
         let scan = self.scan;
         let file = &scan.files.files[reading.piece.file];
-        let first = file.first_row + file.group_starts[reading.piece.group] + 1;
+        self.offers.first_row = file.first_row + file.group_starts[reading.piece.group] + 1;
         let cut = scan.as_of.unwrap_or(Micros::MAX);
         let availability = scan.view.availability;
-        let exclusive = scan.view.upper == UpperBound::Exclusive;
         let (mut late, mut no_event, mut no_created) = (0, 0, 0);
         for (group, at) in self.order(matched) {
             let at = at as usize;
-            if observed.event.is_null(at) {
+            let Some(event) = observed.event.get(at) else {
                 no_event += 1;
                 continue;
-            }
-            let e = observed.event.values[at];
-            let c = observed.created.as_ref().and_then(|created| created.get(at));
-            no_created += usize::from(availability == Availability::Created && c.is_none());
-            // The first moment at which a reader sees it; none when that is never.
-            let Some(happened) = (if exclusive { e.checked_add(1) } else { Some(e) }) else { continue };
+            };
+            let created = observed.created.as_ref().and_then(|created| created.get(at));
+            no_created += usize::from(availability == Availability::Created && created.is_none());
             let committed = observed.committed.as_ref().map_or(file.data.committed, |committed| committed.get(at));
-            let Some(known) = knowledge_time(availability, e, c, committed).filter(|known| *known <= cut) else {
+            // The first moment at which a reader sees it; none when that is never.
+            let Some(happened) = event.checked_add(self.offers.wait) else { continue };
+            let known = knowledge_time(availability, event, created, committed);
+            let Some(known) = known.filter(|known| *known <= cut) else {
                 late += usize::from(scan.index.latest(group).is_some_and(|latest| happened <= latest));
                 continue;
             };
-            let row = first + u64::from(matched.rows[at]);
-            self.offers.push(Offer {
-                group,
-                happened,
-                seen: known.max(happened),
-                until: observed.valid_to.as_ref().and_then(|valid_to| valid_to.get(at)),
-                event: e,
-                created: C::of(c),
-                row,
-            });
-            if self.offers.len() == OFFERS {
-                late += self.found.offer_all(&scan.index, &self.offers);
-                self.offers.clear();
+            let (seen, created) = (known.max(happened), C::of(created));
+            self.offers.offers.push(Offer { group, row: matched.rows[at], seen, event, created });
+            if let Some(valid_to) = &observed.valid_to {
+                self.offers.until.push(valid_to.get(at));
+            }
+            if self.offers.offers.len() == OFFERS {
+                late += self.flush();
             }
         }
-        late += self.found.offer_all(&scan.index, &self.offers);
-        self.offers.clear();
+        late += self.flush();
         scan.metrics.not_yet_known.add(late);
         scan.metrics.null_event_times.add(no_event);
         scan.metrics.null_created_times.add(no_created);
+    }
+
+    fn flush(&mut self) -> usize {
+        let late = self.found.offer_all(&self.scan.index, &self.offers);
+        self.offers.offers.clear();
+        self.offers.until.clear();
+        late
     }
 }
 
@@ -335,13 +336,16 @@ impl Places {
     }
 }
 
-/// The rows that have a group.
-fn keep(rows: impl Iterator<Item = u32>, groups: impl Iterator<Item = u32>) -> Matched {
-    let mut matched = Matched::default();
-    for (row, group) in rows.zip(groups).filter(|(_, group)| *group != NONE) {
-        matched.rows.push(row);
-        matched.groups.push(group);
+/// The rows that have a group. Each is written and then kept or not: no branch that could be guessed wrong.
+fn keep(rows: impl ExactSizeIterator<Item = u32>, groups: impl Iterator<Item = u32>) -> Matched {
+    let mut matched = Matched { rows: vec![0; rows.len()], groups: vec![0; rows.len()] };
+    let mut left = 0;
+    for (row, group) in rows.zip(groups) {
+        (matched.rows[left], matched.groups[left]) = (row, group);
+        left += usize::from(group != NONE);
     }
+    matched.rows.truncate(left);
+    matched.groups.truncate(left);
     matched
 }
 
