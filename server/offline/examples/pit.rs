@@ -29,10 +29,6 @@ use tidegate_offline::runtime::{Runtime, Settings};
 use tidegate_offline::table::{Location, Table};
 use tidegate_schemas::time::{Availability, UpperBound};
 
-/// The server's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Memory of the join where the spec does not say, in bytes: the server's default.
