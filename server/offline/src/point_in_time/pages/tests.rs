@@ -60,7 +60,7 @@ fn column(rng: &mut StdRng, rows: usize) -> ArrayRef {
 }
 
 fn write(rng: &mut StdRng, array: &ArrayRef) -> Bytes {
-    let integers = matches!(array.data_type().primitive_width(), Some(_)) && array.data_type().is_integer();
+    let integers = array.data_type().is_integer();
     let mut properties = WriterProperties::builder()
         .set_data_page_row_count_limit(rng.random_range(1..200))
         .set_write_batch_size(rng.random_range(1..64))

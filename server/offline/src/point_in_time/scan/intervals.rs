@@ -60,7 +60,7 @@ impl<C: Created> Intervals<C> {
 
     /// The winner of every slot, and how many observations tied with one.
     pub(super) fn winners(mut self, index: &SpineIndex) -> (Vec<Winner>, u64) {
-        self.held.sort_unstable_by(|a, b| (b.event, b.created, b.row).cmp(&(a.event, a.created, a.row)));
+        self.held.sort_unstable_by_key(|it| std::cmp::Reverse((it.event, it.created, it.row)));
         let slots = index.slots();
         let mut winners = vec![Winner { row: 0, event: Micros::MIN }; slots];
         // Per slot the next that nobody took, itself where it is free; one more at the end.
