@@ -114,7 +114,9 @@ pub enum Error {
     #[error("the incoming batches ended early, so nothing was written; send the batch again under the same batch id")]
     Incoming(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Other writers kept coming first.
-    #[error("table `{table}`: other writers committed first, again and again; retry with the same batch id")]
+    #[error(
+        "table `{table}`: other writers committed first, again and again; try again, an ingest with the same batch id"
+    )]
     Contended {
         /// The source's name.
         table: String,
