@@ -2,7 +2,9 @@
 
 use tidegate_proto::table::v1;
 use tidegate_proto::table::v1::table_service_client::TableServiceClient;
-pub use tidegate_proto::table::v1::{ColumnOverlap, CompactResponse as Compacted, StatsResponse as TableStats};
+pub use tidegate_proto::table::v1::{
+    ColumnOverlap, CompactResponse as Compacted, StatsResponse as TableStats, VacuumResponse as Vacuumed,
+};
 use tonic::transport::Channel;
 
 use crate::connect::Client;
@@ -21,6 +23,18 @@ impl Client {
     pub async fn compact_table(&self, name: &str) -> Result<Compacted> {
         let request = v1::CompactRequest { project: self.project()?.to_owned(), name: name.to_owned() };
         Ok(self.tables().compact(request).await.map_err(|status| self.failed(&status))?.into_inner())
+    }
+
+    /// Deletes files of a managed table that no version to be kept needs: the newest, those that were live `older_than`
+    /// microseconds ago or later (seven days where it is unset), and those of sealed training sets. With `dry_run` it only
+    /// tells what it would delete.
+    ///
+    /// # Errors
+    /// An unknown name, a table that is not managed, or a sealed set whose record is damaged.
+    pub async fn vacuum_table(&self, name: &str, older_than: Option<i64>, dry_run: bool) -> Result<Vacuumed> {
+        let (project, name) = (self.project()?.to_owned(), name.to_owned());
+        let request = v1::VacuumRequest { project, name, older_than, dry_run };
+        Ok(self.tables().vacuum(request).await.map_err(|status| self.failed(&status))?.into_inner())
     }
 
     /// How the table of a view or source lies, from its log alone.

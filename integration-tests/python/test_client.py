@@ -298,6 +298,21 @@ def test_results_are_lazy_and_come_in_every_form(client: tidegate.Client) -> Non
     assert pandas["total"].dropna().tolist() == [1.5, 2.5, 2.5]
 
 
+def test_a_training_set_tells_what_was_counted(client: tidegate.Client) -> None:
+    client.ingest("orders", ORDERS[:1])
+    for send in (SPINE, pl.DataFrame(SPINE)):
+        result = client.get_historical_features(send, service="both")
+        assert result.counts == {}, "nothing is read yet"
+        result.to_arrow()
+        stats, visited = result.counts["user_stats"], result.counts["visited"]
+        assert (stats["matched"], stats["expired"]) == (3, 1)
+        assert (stats["conflicts"], stats["null_keys"], stats["files"]) == (1, 0, 2)
+        assert (visited["matched"], visited["conflicts"], visited["null_keys"]) == (4, 0, 0)
+        assert result.to_reader().read_all().num_rows == len(SPINE) and result.counts["visited"] == visited
+    nothing = client.get_historical_features(pl.DataFrame(SPINE).head(0), service="both")
+    assert nothing.to_arrow().num_rows == 0 and nothing.counts == {}
+
+
 def test_times_statuses_full_names_and_references(client: tidegate.Client) -> None:
     table = client.get_historical_features(
         SPINE,

@@ -232,3 +232,51 @@ def test_the_command_line_tells_sameness_by_its_exit_code(client: tidegate.Clien
     assert "tables" in tidegate_cli("sealed", "show", "first").stdout
     assert tidegate_cli("sealed", "delete", "first").returncode == 0
     assert parsed("sealed", "list") == (0, [])
+
+
+def test_a_vacuum_leaves_what_seals_need(client: tidegate.Client) -> None:
+    def vacuum(*arguments: str) -> dict[str, Any]:
+        done = run_cli(client, "table", "vacuum", "user_stats", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    client.ingest("orders", [order(3, 2, 100.0)])
+    sealed = client.get_historical_features(spine(), service="buys", seal="first").to_arrow()
+    client.ingest("orders", [order(4, 2, 100.0)])
+    assert "3 files into 1" in run_cli(client, "table", "compact", "orders").stdout
+    assert vacuum()["files"] == 0, "seven days are kept"
+    kept = vacuum("--older-than", "0s", "--dry-run")
+    assert (kept["source"], kept["files"], kept["dry_run"], len(kept["sealed_versions"])) == ("orders", 1, True, 1)
+    assert vacuum("--older-than", "0s")["files"] == 1
+    assert client.verify("first").same and client.read_sealed("first").to_arrow() == sealed
+    client.delete_sealed("first")
+    would = client.vacuum_table("user_stats", timedelta(0), dry_run=True)
+    assert (would.source, would.files, would.sealed_versions) == ("orders", 2, ()) and would.bytes > 0
+    assert client.table_stats("user_stats").files == 1 and client.compact_table("orders").files_before == 0
+    assert client.vacuum_table("orders").files == 0
+    said = run_cli(client, "table", "vacuum", "orders", "--older-than", "0s").stdout
+    assert "orders: 2 files of" in said and "deleted" in said
+    assert client.get_historical_features(spine(), service="buys").to_arrow().num_rows == 200
+    refused = run_cli(client, "table", "vacuum", "orders", "--older-than", "soon")
+    assert refused.returncode == 2 and "soon" in refused.stderr
+
+
+def test_a_compaction_keeps_the_ties_of_every_view(server: LocalServer) -> None:
+    """Two views tell rows of one source apart by other keys: what ties in one must not change places for the other."""
+    user = Entity("user", keys={"user_id": "int64"})
+    shop = Entity("shop", keys={"shop_id": "int64"})
+    sales = Source("sales", event_time="at")
+    amount = [Feature("amount", "float64")]
+    by_user = FeatureView("by_user", entities=[user], source=sales, features=amount, availability="event")
+    by_shop = FeatureView("by_shop", entities=[shop], source=sales, features=amount, availability="event")
+    rows = [{"user_id": at % 3, "shop_id": at % 2, "event_timestamp": day(3)} for at in range(6)]
+    with server.client(f"sealed_{next(NAMES)}") as client:
+        client.apply([user, shop, sales, by_user, by_shop])
+        for user_id, value in [(2, 20.0), (0, 0.0), (1, 10.0)]:
+            client.ingest("sales", [{"user_id": user_id, "shop_id": user_id % 2, "at": day(1), "amount": value}])
+        features = ["by_user:amount", "by_shop:amount"]
+        before = client.get_historical_features(rows, features, full_names=True).to_arrow()
+        assert set(before.column("by_shop__amount").to_pylist()) == {0.0, 10.0}
+        compacted = run_cli(client, "table", "compact", "by_user")
+        assert compacted.returncode == 0 and "3 files into 1" in compacted.stdout, compacted.stderr
+        assert client.get_historical_features(rows, features, full_names=True).to_arrow() == before

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use serde_json::json;
-use tidegate_client::table::{Compacted, TableStats};
+use tidegate_client::table::{Compacted, TableStats, Vacuumed};
+use tidegate_schemas::time::Micros;
 
 use crate::failure::Result;
 use crate::output::Output;
+use crate::training_set::length;
 use crate::{Globals, session};
 
 /// How often the spinner moves.
@@ -22,6 +24,11 @@ pub enum Command {
     /// No training set, lookup or query changes; readers and writers go on. Older files stay for readers of older versions.
     /// Rows that an online view has yet to materialize are left alone. Doing it again does nothing.
     Compact(Args),
+    /// Delete the files of a managed table that compactions left behind.
+    ///
+    /// Kept are the files of the newest version, of versions that were the newest within the last while (`--older-than`), and
+    /// of versions that sealed training sets were made from. Older versions can then be read no more.
+    Vacuum(VacuumArgs),
     /// Show how a table lies and what its statistics let a reader skip.
     Stats(Args),
 }
@@ -41,6 +48,27 @@ pub struct Args {
     json: bool,
 }
 
+/// Which files of which table.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(after_help = "Examples:
+  tidegate table vacuum origin_weather --dry-run
+  tidegate table vacuum origin_weather
+  tidegate table vacuum origin_weather --older-than 12h --json")]
+pub struct VacuumArgs {
+    /// A feature view or a source.
+    #[arg(value_name = "VIEW")]
+    name: String,
+    /// Keep what was live within this time.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = length)]
+    older_than: Micros,
+    /// Only tell what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) async fn run(command: &Command, globals: &Globals, out: &mut Output) -> Result<ExitCode> {
     let client = session::open(globals).await?;
     match command {
@@ -50,6 +78,13 @@ pub(crate) async fn run(command: &Command, globals: &Globals, out: &mut Output) 
             let done = client.compact_table(&args.name).await;
             spinner.finish_and_clear();
             show_compacted(&done?, args.json, out)?;
+        }
+        Command::Vacuum(args) => {
+            let spinner = ProgressBar::new_spinner().with_message(format!("vacuuming {}", args.name));
+            spinner.enable_steady_tick(TICK);
+            let done = client.vacuum_table(&args.name, Some(args.older_than), args.dry_run).await;
+            spinner.finish_and_clear();
+            show_vacuumed(&done?, args, out)?;
         }
         Command::Stats(args) => show_stats(&client.table_stats(&args.name).await?, args.json, out)?,
     }
@@ -78,6 +113,29 @@ fn show_compacted(done: &Compacted, as_json: bool, out: &mut Output) -> Result<(
             HumanBytes(*bytes_after),
         ))?;
     }
+    Ok(())
+}
+
+fn show_vacuumed(done: &Vacuumed, args: &VacuumArgs, out: &mut Output) -> Result<()> {
+    let Vacuumed { source, version, files, bytes, sealed_versions } = done;
+    if args.json {
+        out.json(&json!({
+            "source": source,
+            "version": version,
+            "files": files,
+            "bytes": bytes,
+            "sealed_versions": sealed_versions,
+            "dry_run": args.dry_run,
+        }))?;
+        return Ok(());
+    }
+    let kept = match sealed_versions.len() {
+        0 => String::new(),
+        1 => format!("; version {} is kept for a sealed training set", sealed_versions[0]),
+        sets => format!("; {sets} versions are kept for sealed training sets"),
+    };
+    let verb = if args.dry_run { "would be deleted" } else { "deleted" };
+    out.line(format!("{source}: {files} files of {} {verb}{kept}", HumanBytes(*bytes)))?;
     Ok(())
 }
 

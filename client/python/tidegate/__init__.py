@@ -33,6 +33,7 @@ from tidegate.errors import (
 )
 from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
+from tidegate.layout import ColumnOverlap, Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult, Status
 from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewStatus
 from tidegate.results import LazyTable, SqlResult, TrainingSet
@@ -48,6 +49,8 @@ __all__ = [
     "Candidate",
     "Change",
     "Client",
+    "ColumnOverlap",
+    "Compacted",
     "ConflictError",
     "CorruptError",
     "DeadlineError",
@@ -78,11 +81,13 @@ __all__ = [
     "Split",
     "SqlResult",
     "Status",
+    "TableStats",
     "TidegateError",
     "TrainingSet",
     "UnauthenticatedError",
     "UnavailableError",
     "UnsupportedError",
+    "Vacuumed",
     "Verdict",
     "Version",
     "ViewExplained",

@@ -13,14 +13,16 @@ import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from tidegate import definitions as language
-from tidegate import inputs, online, registry, sealed
+from tidegate import inputs, layout, online, registry, sealed
 from tidegate._proto.flight.v1 import flight_pb2
 from tidegate._proto.materialize.v1 import materialize_pb2
 from tidegate._proto.online.v1 import online_pb2
 from tidegate._proto.registry.v1 import registry_pb2
 from tidegate._proto.sealed.v1 import sealed_pb2
+from tidegate._proto.table.v1 import table_pb2
 from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
 from tidegate.explain import ViewExplained, explained
+from tidegate.layout import Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult
 from tidegate.registry import Applied, Described, Ingested, Plan, Progress, Version, ViewStatus
 from tidegate.results import SqlResult, Stream, TrainingSet
@@ -31,6 +33,7 @@ _REGISTRY = "tidegate.registry.v1.RegistryService"
 _ONLINE = "tidegate.online.v1.OnlineService/GetOnlineFeatures"
 _MATERIALIZE = "tidegate.materialize.v1.MaterializeService"
 _SEALED = "tidegate.sealed.v1.SealedService"
+_TABLE = "tidegate.table.v1.TableService"
 _GET_TABLES = "type.googleapis.com/arrow.flight.protocol.sql.CommandGetTables"
 _INCLUDE_SCHEMA = b"\x28\x01"
 
@@ -292,6 +295,31 @@ class Client:
         request = sealed_pb2.DeleteRequest(project=self.project, name=name)
         self._transport.call(f"{_SEALED}/Delete", request, sealed_pb2.DeleteResponse)
 
+    def table_stats(self, name: str) -> TableStats:
+        """How the table of a view or source lies on disk, and how many files a range of keys or times falls into."""
+        request = table_pb2.StatsRequest(project=self.project, name=name)
+        return layout.stats(self._transport.call(f"{_TABLE}/Stats", request, table_pb2.StatsResponse))
+
+    def compact_table(self, name: str) -> Compacted:
+        """Merges the small files of a managed table into few, sorted by the keys of the view `name` and event time.
+
+        No training set, lookup or query changes; readers and writers go on. Doing it again does nothing.
+        """
+        request = table_pb2.CompactRequest(project=self.project, name=name)
+        return layout.compacted(self._transport.call(f"{_TABLE}/Compact", request, table_pb2.CompactResponse))
+
+    def vacuum_table(self, name: str, older_than: timedelta | str = "7d", *, dry_run: bool = False) -> Vacuumed:
+        """Deletes the files of a managed table that no version to be kept needs.
+
+        Kept are the files of the newest version, of versions that were the newest within `older_than`, and of those that sealed
+        training sets were made from.
+
+            client.vacuum_table("origin_weather", dry_run=True).bytes
+        """
+        micros = sealed.span_micros(older_than, "older_than")
+        request = table_pb2.VacuumRequest(project=self.project, name=name, older_than=micros, dry_run=dry_run)
+        return layout.vacuumed(self._transport.call(f"{_TABLE}/Vacuum", request, table_pb2.VacuumResponse))
+
     def audit(
         self,
         spine: Any = None,
@@ -368,7 +396,7 @@ class Client:
         """What SQL sees: one row for each table, with `schema`, `name`, `kind` and its `columns`."""
         command = AnyMessage(type_url=_GET_TABLES, value=_INCLUDE_SCHEMA)
         with translated():
-            schema, batches = self._transport.read(command, self.project)
+            schema, batches, _ = self._transport.read(command, self.project)
             found = pa.Table.from_batches(batches, schema)
         columns = [
             [f"{field.name} {field.type}" for field in pa.ipc.read_schema(pa.py_buffer(value))]
@@ -510,7 +538,7 @@ class Client:
 
         def schema() -> pa.Schema:
             empty = pa.RecordBatchReader.from_batches(self._rows(spine).schema, [])
-            found, batches = self._transport.exchange(command, empty, project)
+            found, batches, _ = self._transport.exchange(command, empty, project)
             for _ in batches:
                 pass
             return found

@@ -6,17 +6,24 @@ Nothing is computed until one of the `to_…` methods is called; each call runs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+from tidegate._proto.flight.v1 import flight_pb2
 from tidegate.errors import TidegateError, translated
 
 if TYPE_CHECKING:
     import pandas
     import polars
 
-# A stream's schema and its batches.
-Stream = tuple[pa.Schema, Iterator[pa.RecordBatch]]
+
+class Stream(NamedTuple):
+    """Batches on their way."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    #: What the server says beside the batches; complete when they are read.
+    notes: list[bytes]
 
 
 class LazyTable:
@@ -30,6 +37,7 @@ class LazyTable:
         self._find_schema = schema
         self._read = read
         self._schema: pa.Schema | None = None
+        self._notes: list[bytes] = []
 
     @property
     def schema(self) -> pa.Schema:
@@ -42,14 +50,14 @@ class LazyTable:
     def to_reader(self) -> pa.RecordBatchReader:
         """The rows as a stream of batches, for results that are larger than memory."""
         with translated():
-            schema, batches = self._read()
+            schema, batches, self._notes = self._read()
         self._schema = schema
         return pa.RecordBatchReader.from_batches(schema, batches)
 
     def to_arrow(self) -> pa.Table:
         """All rows as a pyarrow table."""
         with translated():
-            schema, batches = self._read()
+            schema, batches, self._notes = self._read()
             table = pa.Table.from_batches(batches, schema)
         self._schema = schema
         return table
@@ -75,6 +83,21 @@ class LazyTable:
 
 class TrainingSet(LazyTable):
     """The spine's rows, in the spine's order, each with the features as they were known at its time."""
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What the join counted in the last read, by view: `matched`, `expired`, `not_yet_known`, `conflicts`, `null_keys`,
+        files and rows looked at and pruned, and more; docs/tables.md says what each is. Empty before all rows are read, and
+        where there are none.
+
+            training = client.get_historical_features(spine, service="delays")
+            frame = training.to_pandas()
+            training.counts["origin_weather"]["matched"]
+        """
+        if not self._notes:
+            return {}
+        views = flight_pb2.JoinCounts.FromString(self._notes[-1]).views
+        return {view.view: dict(view.counts) for view in views}
 
 
 class SqlResult(LazyTable):

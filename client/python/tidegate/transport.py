@@ -73,14 +73,15 @@ class Transport:
             readers = (self._flight.do_get(endpoint.ticket, options) for endpoint in info.endpoints)
             first = next(readers, None)
         if first is None:
-            return info.schema, iter(())
+            return Stream(info.schema, iter(()), [])
+        notes: list[bytes] = []
 
         def batches() -> Iterator[pa.RecordBatch]:
-            yield from _batches(first)
+            yield from _batches(first, notes)
             for reader in readers:
-                yield from _batches(reader)
+                yield from _batches(reader, notes)
 
-        return first.schema, batches()
+        return Stream(first.schema, batches(), notes)
 
     def action(self, name: str, command: Message, project: str) -> bytes:
         """Does an action whose body is a command; the body of its one result."""
@@ -114,16 +115,18 @@ class Transport:
             give_up()
             raise
 
+        notes: list[bytes] = []
+
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                yield from _batches(reader)
+                yield from _batches(reader, notes)
             except BaseException:
                 give_up()
                 raise
             with translated():
                 writer.close()
 
-        return schema, batches()
+        return Stream(schema, batches(), notes)
 
     def put(self, command: Message, rows: pa.RecordBatchReader, project: str) -> bytes:
         """Sends rows to be stored; the answer's metadata. Whatever interrupts the sending, part of the rows is not stored."""
@@ -187,9 +190,11 @@ def _quietly(action: Callable[[], object]) -> None:
         pass
 
 
-def _batches(reader: flight.FlightStreamReader) -> Iterator[pa.RecordBatch]:
+def _batches(reader: flight.FlightStreamReader, notes: list[bytes]) -> Iterator[pa.RecordBatch]:
     with translated():
         for chunk in reader:
+            if chunk.app_metadata is not None:
+                notes.append(chunk.app_metadata.to_pybytes())
             if chunk.data is not None:
                 yield chunk.data
 

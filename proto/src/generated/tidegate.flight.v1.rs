@@ -62,6 +62,40 @@ impl ::prost::Name for TrainingSet {
         "type.googleapis.com/tidegate.flight.v1.TrainingSet".into()
     }
 }
+/// Metadata (`app_metadata`) of a training set's last record batch: what the join counted, by the names EXPLAIN ANALYZE uses.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JoinCounts {
+    #[prost(message, repeated, tag = "1")]
+    pub views: ::prost::alloc::vec::Vec<ViewCounts>,
+}
+impl ::prost::Name for JoinCounts {
+    const NAME: &'static str = "JoinCounts";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.JoinCounts".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.JoinCounts".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ViewCounts {
+    /// The view's name or alias; with `nulls: skip`, `view.feature` for what was counted for one feature.
+    #[prost(string, tag = "1")]
+    pub view: ::prost::alloc::string::String,
+    #[prost(map = "string, uint64", tag = "2")]
+    pub counts: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+}
+impl ::prost::Name for ViewCounts {
+    const NAME: &'static str = "ViewCounts";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.ViewCounts".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.ViewCounts".into()
+    }
+}
 /// Rows before the first cut are `train`, those before the second `validation`, the others `test`; with one cut, train and test.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Split {

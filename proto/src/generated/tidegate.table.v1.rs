@@ -47,6 +47,56 @@ impl ::prost::Name for CompactResponse {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VacuumRequest {
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// A view or a source.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Files that were live so many microseconds ago or later are kept; unset: seven days.
+    #[prost(int64, optional, tag = "3")]
+    pub older_than: ::core::option::Option<i64>,
+    /// Delete nothing, and tell what would be.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+}
+impl ::prost::Name for VacuumRequest {
+    const NAME: &'static str = "VacuumRequest";
+    const PACKAGE: &'static str = "tidegate.table.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.table.v1.VacuumRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.table.v1.VacuumRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VacuumResponse {
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// The newest version; a vacuum makes none.
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+    /// Files deleted, and their bytes.
+    #[prost(uint64, tag = "3")]
+    pub files: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Versions that sealed training sets kept, ascending.
+    #[prost(int64, repeated, tag = "5")]
+    pub sealed_versions: ::prost::alloc::vec::Vec<i64>,
+}
+impl ::prost::Name for VacuumResponse {
+    const NAME: &'static str = "VacuumResponse";
+    const PACKAGE: &'static str = "tidegate.table.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.table.v1.VacuumResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.table.v1.VacuumResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatsRequest {
     #[prost(string, tag = "1")]
     pub project: ::prost::alloc::string::String,
@@ -237,6 +287,29 @@ pub mod table_service_client {
                 .insert(GrpcMethod::new("tidegate.table.v1.TableService", "Compact"));
             self.inner.unary(req, path, codec).await
         }
+        /// Deletes files of a managed table that no version to be kept needs: the newest, those of the last while, those of sealed
+        /// training sets.
+        pub async fn vacuum(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VacuumRequest>,
+        ) -> std::result::Result<tonic::Response<super::VacuumResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tidegate.table.v1.TableService/Vacuum",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tidegate.table.v1.TableService", "Vacuum"));
+            self.inner.unary(req, path, codec).await
+        }
         /// How a table lies, from its log alone.
         pub async fn stats(
             &mut self,
@@ -280,6 +353,12 @@ pub mod table_service_server {
             &self,
             request: tonic::Request<super::CompactRequest>,
         ) -> std::result::Result<tonic::Response<super::CompactResponse>, tonic::Status>;
+        /// Deletes files of a managed table that no version to be kept needs: the newest, those of the last while, those of sealed
+        /// training sets.
+        async fn vacuum(
+            &self,
+            request: tonic::Request<super::VacuumRequest>,
+        ) -> std::result::Result<tonic::Response<super::VacuumResponse>, tonic::Status>;
         /// How a table lies, from its log alone.
         async fn stats(
             &self,
@@ -392,6 +471,51 @@ pub mod table_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CompactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tidegate.table.v1.TableService/Vacuum" => {
+                    #[allow(non_camel_case_types)]
+                    struct VacuumSvc<T: TableService>(pub Arc<T>);
+                    impl<
+                        T: TableService,
+                    > tonic::server::UnaryService<super::VacuumRequest>
+                    for VacuumSvc<T> {
+                        type Response = super::VacuumResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VacuumRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TableService>::vacuum(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VacuumSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads the clock to decide what a reader may see, knows the online tier, or knows a wire format.
 
+mod buffers;
 pub mod error;
 pub mod ingest;
 pub mod latest;

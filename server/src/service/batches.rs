@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tidegate_offline::point_in_time::Counts;
 
 use super::{Error, Result};
 
@@ -15,12 +16,20 @@ pub struct Batches {
     pub schema: SchemaRef,
     /// The batches, produced as they are polled.
     pub stream: BoxStream<'static, Result<RecordBatch>>,
+    /// What the joins behind them count; complete when the last batch is out. `None` where no join is behind them.
+    pub counts: Option<Counts>,
 }
 
 impl Batches {
     /// Batches from a stream.
     pub fn new(schema: SchemaRef, stream: impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
-        Self { schema, stream: stream.boxed() }
+        Self { schema, stream: stream.boxed(), counts: None }
+    }
+
+    /// The same with what their joins count.
+    #[must_use]
+    pub fn with_counts(self, counts: Counts) -> Self {
+        Self { counts: Some(counts), ..self }
     }
 
     /// Batches that are in memory already.

@@ -241,8 +241,9 @@ impl Tidegate {
     pub async fn sealed_rows(&self, principal: &Principal, project: &str, name: &str) -> Result<Batches> {
         let again = self.again(self.sealed_set(principal, project, name).await?).await?;
         let reading = self.reading_again(&again, At::Versions(&again.set.tables)).await?;
-        let Batches { schema, stream } = self.run(project, reading).await?;
-        Ok(Batches::new(schema, stream.map(move |batch| batch.map_err(|error| again.explain(error)))))
+        let Batches { schema, stream, counts } = self.run(project, reading).await?;
+        let rows = Batches::new(schema, stream.map(move |batch| batch.map_err(|error| again.explain(error))));
+        Ok(Batches { counts, ..rows })
     }
 
     /// The schema of [`Self::sealed_rows`].
@@ -288,9 +289,9 @@ impl Tidegate {
 
     /// Runs a join outside of SQL.
     pub(super) async fn run(&self, project: &str, reading: Reading) -> Result<Batches> {
-        let stream = self.plain_session(project)?.run(reading.plan()?, &Limits::default()).await?;
+        let (stream, counts) = self.plain_session(project)?.run_counted(reading.plan()?, &Limits::default()).await?;
         let telemetry = self.telemetry.clone();
-        Ok(counted(stream, move |rows| telemetry.training_rows(rows)))
+        Ok(counted(stream, move |rows| telemetry.training_rows(rows)).with_counts(counts))
     }
 
     fn plain_session(&self, project: &str) -> Result<Sql> {

@@ -170,10 +170,10 @@ impl Tidegate {
         spine: LogicalPlan,
     ) -> Result<Batches> {
         let plan = self.training_plan(&project.catalog, request, spine).await?;
-        let stream = self.sql_session(project).await?.run(plan, &Limits::default()).await?;
+        let (stream, counts) = self.sql_session(project).await?.run_counted(plan, &Limits::default()).await?;
         let telemetry = self.telemetry.clone();
         tracing::debug!(principal = principal.name(), project = request.project, "training set");
-        Ok(counted(stream, move |rows| telemetry.training_rows(rows)))
+        Ok(counted(stream, move |rows| telemetry.training_rows(rows)).with_counts(counts))
     }
 
     /// The plan that yields a spine's rows.

@@ -218,6 +218,11 @@ impl Files {
         usize::try_from(bytes / rows.max(1)).unwrap_or(usize::MAX)
     }
 
+    /// Rows of all files.
+    pub(super) fn rows(&self) -> u64 {
+        self.files.last().map_or(0, |file| file.first_row + file.group_starts[file.groups()])
+    }
+
     /// Approximate bytes held by footers.
     pub(super) fn bytes(&self) -> usize {
         self.files.iter().map(|file| file.metadata.metadata().memory_size()).sum()

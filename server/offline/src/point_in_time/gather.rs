@@ -1,7 +1,7 @@
 //! Phase 2: the payload of winners, column by column, into spine order.
 //!
-//! For a range of spine rows each view's winners become ([`Wanted`]) a sorted list of distinct rows, a selection per row
-//! group, and per spine row a position in that list. Then every feature column is decoded by itself, only the selected
+//! For a range of spine rows each view's winners become ([`Wanted`]) a set of distinct rows, a selection per row group, and
+//! per spine row the rank of its winner in that set. Then every feature column is decoded by itself, only the selected
 //! rows of it, and taken by those positions. Columns are the units of work, cut by row groups where there are fewer
 //! columns than workers; what a worker holds is one column of one range.
 
@@ -9,9 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{
-    ArrayRef, BooleanBufferBuilder, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
-};
+use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
 use arrow::error::ArrowError;
 use datafusion::common::runtime::JoinSet;
@@ -22,7 +20,7 @@ use super::dense::Dense;
 use super::files::{Files, Place};
 use super::metrics::ViewMetrics;
 use super::pages::Rows;
-use super::radix;
+use super::ranks::Distinct;
 use super::scan::{Winner, finished, repeat};
 use super::spine::{NONE, SpineIndex};
 use super::{EXPIRED, Error, Feature, NOT_FOUND, PRESENT, Result, View};
@@ -116,14 +114,12 @@ impl Wanted {
         let (mut found, mut expired) = (Vec::with_capacity(count), 0);
         let mut event_times = read.view.event_time_output.is_some().then(|| Vec::with_capacity(count));
         let mut statuses = read.view.status_output.is_some().then(|| Vec::with_capacity(count));
-        for (at, row) in rows.enumerate() {
+        for row in rows {
             let slot = read.index.slot_of_row(row);
             let winner = if slot == NONE { None } else { Some(read.winners[slot as usize]) };
             let winner = winner.and_then(|winner| winner.row().map(|row| (row, winner)));
             let fresh = winner.is_some_and(|(_, winner)| !winner.expired(read.index.time(slot), ttl));
-            if let Some((row, _)) = winner.filter(|_| fresh) {
-                found.push((row, at as u32));
-            }
+            found.push(winner.filter(|_| fresh).map(|(row, _)| row));
             expired += usize::from(winner.is_some() && !fresh);
             if let Some(times) = &mut event_times {
                 times.push(winner.map(|(_, winner)| winner.event));
@@ -136,10 +132,11 @@ impl Wanted {
                 });
             }
         }
-        read.metrics.matched.add(found.len());
+        read.metrics.matched.add(found.iter().flatten().count());
         read.metrics.expired.add(expired);
-        radix::sort(&mut found, |(row, _)| *row);
-        let (positions, parts) = (positions(&found, count), parts(&found, &read.files));
+        let distinct = Distinct::of(found.iter().copied(), read.files.rows());
+        let positions = found.iter().map(|row| row.map(|row| distinct.rank(row))).collect();
+        let parts = parts(&distinct, &read.files);
         read.metrics.winners_decoded.add(parts.iter().map(|part| part.rows.len()).sum());
         let event_times =
             event_times.map(|times| Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")) as ArrayRef);
@@ -148,38 +145,21 @@ impl Wanted {
     }
 }
 
-/// Numbers the distinct rows of a sorted list and gives each spine row the number of its own.
-fn positions(found: &[(u64, u32)], count: usize) -> UInt32Array {
-    let mut values = vec![0_u32; count];
-    let mut valid = BooleanBufferBuilder::new(count);
-    valid.append_n(count, false);
-    let (mut distinct, mut last) = (0_u32, None);
-    for (row, at) in found {
-        if last.is_some_and(|last| last != *row) {
-            distinct += 1;
+/// Cuts rows into the row groups that hold them.
+fn parts(rows: &Distinct, files: &Files) -> Vec<Part> {
+    let (mut parts, mut here) = (Vec::<Part>::new(), 0..0);
+    rows.each(|row| {
+        if !here.contains(&row) {
+            let (file, group) = files.locate(row);
+            let open = &files.files[file];
+            let start = open.first_row + open.group_starts[group];
+            here = start..start + open.group_rows(group);
+            parts.push(Part { file, group, rows: Vec::new() });
         }
-        last = Some(*row);
-        values[*at as usize] = distinct;
-        valid.set_bit(*at as usize, true);
-    }
-    UInt32Array::new(values.into(), Some(valid.finish().into()))
-}
-
-/// Cuts a sorted list of rows into the row groups that hold them.
-fn parts(found: &[(u64, u32)], files: &Files) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut rest = found;
-    while let Some((row, _)) = rest.first() {
-        let (file, group) = files.locate(*row);
-        let open = &files.files[file];
-        let start = open.first_row + open.group_starts[group];
-        let length = open.group_rows(group);
-        let here = rest.partition_point(|(row, _)| *row < start + length);
-        let mut rows: Vec<u32> = rest[..here].iter().map(|(row, _)| (row - start) as u32).collect();
-        rows.dedup();
-        parts.push(Part { file, group, rows });
-        rest = &rest[here..];
-    }
+        if let Some(part) = parts.last_mut() {
+            part.rows.push((row - here.start) as u32);
+        }
+    });
     parts
 }
 
@@ -218,6 +198,8 @@ impl Column {
         let mut dense = Dense::new(&self.feature.data_type, parts.iter().map(|part| part.rows.len()).sum());
         for part in parts {
             self.part(part, &mut dense).await?;
+            // Files in the page cache are read without ever waiting: this is where a dropped join stops.
+            tokio::task::yield_now().await;
         }
         dense.finish().map_err(conversion)
     }

@@ -1,6 +1,43 @@
 //! What a join counts, per view; EXPLAIN ANALYZE shows each as `view.name`.
 
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricValue, Time};
+
+use super::PointInTimeExec;
+
+/// What the point-in-time joins of a plan count while it runs.
+#[derive(Debug, Clone)]
+pub struct Counts(Arc<dyn ExecutionPlan>);
+
+impl Counts {
+    /// Of this plan and all below it.
+    pub(crate) fn of(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self(plan)
+    }
+
+    /// Counts so far, by view (its alias) and name; complete when the plan's last batch is out. Times are not counted.
+    #[must_use]
+    pub fn by_view(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
+        add(self.0.as_ref(), &mut counts);
+        counts
+    }
+}
+
+fn add(plan: &dyn ExecutionPlan, counts: &mut BTreeMap<String, BTreeMap<String, u64>>) {
+    plan.children().into_iter().for_each(|child| add(child.as_ref(), counts));
+    let Some(metrics) = plan.downcast_ref::<PointInTimeExec>().and_then(ExecutionPlan::metrics) else { return };
+    for metric in metrics.iter() {
+        if let MetricValue::Count { name, count } = metric.value()
+            && let Some((view, name)) = name.rsplit_once('.')
+        {
+            *counts.entry(view.to_owned()).or_default().entry(name.to_owned()).or_default() += count.value() as u64;
+        }
+    }
+}
 
 /// What the join as a whole counts.
 #[derive(Debug, Clone)]

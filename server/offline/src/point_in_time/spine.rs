@@ -11,21 +11,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::buffer::NullBuffer;
 use datafusion::common::runtime::JoinSet;
-use hashbrown::HashTable;
 use tidegate_schemas::time::Micros;
 
 use super::columns::{Family, Lane, Rounding, Times};
+use super::ids::{Ids, WordTable};
 use super::scan::finished;
 use super::{Error, Result, Spec, View};
 
 /// No group, no slot.
 pub(super) const NONE: u32 = u32::MAX;
-
-/// How many array cells per spine row a plain array of ids may cost before a hash table is cheaper.
-const DENSE_CELLS_PER_ROW: u64 = 8;
-const DENSE_CELLS_MIN: u64 = 1 << 16;
 
 /// The spine's batches and its times.
 #[derive(Debug)]
@@ -110,7 +105,10 @@ pub(super) async fn index(rows: &Arc<SpineRows>, spec: &Spec) -> Result<Vec<Arc<
     }
     let mut indexes: HashMap<Vec<KeyColumn>, Arc<SpineIndex>> = HashMap::new();
     let mut running = JoinSet::new();
-    for keys in &keys_of_view {
+    // What takes longest first: of several columns.
+    let mut longest_first: Vec<&Vec<KeyColumn>> = keys_of_view.iter().collect();
+    longest_first.sort_by_key(|keys| std::cmp::Reverse(keys.len()));
+    for keys in longest_first {
         if indexes.insert(keys.clone(), Arc::default()).is_none() {
             let parts = keys.iter().map(|key| columns[key].clone()).collect();
             let (rows, keys) = (rows.clone(), keys.clone());
@@ -150,40 +148,6 @@ struct ColumnIndex {
     of_row: Vec<u32>,
 }
 
-/// The id of each value of a key column.
-#[derive(Debug)]
-pub(super) enum Ids {
-    /// Of integers that lie close together.
-    Dense(DenseIds),
-    /// Of other integers.
-    Hashed(WordTable),
-    /// Of text and bytes.
-    Interned(Interner),
-}
-
-impl Default for Ids {
-    fn default() -> Self {
-        Self::Hashed(WordTable::new())
-    }
-}
-
-/// `ids[value - lowest]`.
-#[derive(Debug)]
-pub(super) struct DenseIds {
-    lowest: i64,
-    ids: Vec<u32>,
-}
-
-impl DenseIds {
-    /// The id of a value, or [`NONE`].
-    #[inline]
-    pub(super) fn find(&self, value: i64) -> u32 {
-        // Below the lowest wraps to beyond the array.
-        let at = usize::try_from(value.wrapping_sub(self.lowest).cast_unsigned());
-        at.ok().and_then(|at| self.ids.get(at)).copied().unwrap_or(NONE)
-    }
-}
-
 impl ColumnIndex {
     fn build(rows: &SpineRows, name: &str, family: Family, view: &str) -> Result<Self> {
         let mut lanes = Vec::with_capacity(rows.batches.len());
@@ -202,100 +166,6 @@ impl ColumnIndex {
     }
 }
 
-impl Ids {
-    fn choose(lanes: &[Lane], rows: usize, family: Family) -> Self {
-        if matches!(family, Family::Text | Family::Bytes) {
-            return Self::Interned(Interner::new());
-        }
-        let (mut lowest, mut highest) = (i64::MAX, i64::MIN);
-        for lane in lanes {
-            if let Lane::Words(values, nulls) = lane {
-                for (row, value) in values.iter().enumerate() {
-                    if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
-                        (lowest, highest) = (lowest.min(*value), highest.max(*value));
-                    }
-                }
-            }
-        }
-        let span = if lowest > highest { 0 } else { highest.abs_diff(lowest).saturating_add(1) };
-        if span <= (rows as u64).saturating_mul(DENSE_CELLS_PER_ROW).max(DENSE_CELLS_MIN) {
-            return Self::Dense(DenseIds { lowest, ids: vec![NONE; span as usize] });
-        }
-        Self::Hashed(WordTable::new())
-    }
-
-    fn insert(&mut self, lane: &Lane, distinct: &mut u32, of_row: &mut Vec<u32>) {
-        let nulls = lane.nulls().cloned();
-        let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-        match (self, lane) {
-            (Self::Dense(DenseIds { lowest, ids }), Lane::Words(values, _)) => {
-                of_row.extend(values.iter().enumerate().map(|(row, value)| {
-                    if is_null(row) {
-                        return NONE;
-                    }
-                    let id = &mut ids[value.abs_diff(*lowest) as usize];
-                    if *id == NONE {
-                        *id = *distinct;
-                        *distinct += 1;
-                    }
-                    *id
-                }));
-            }
-            (Self::Hashed(table), Lane::Words(values, _)) => {
-                of_row.extend(
-                    values.iter().enumerate().map(
-                        |(row, value)| {
-                            if is_null(row) { NONE } else { table.insert(*value, distinct) }
-                        },
-                    ),
-                );
-            }
-            (Self::Interned(interner), Lane::Text(array)) => of_row
-                .extend(array.iter().map(|text| text.map_or(NONE, |text| interner.insert(text.as_bytes(), distinct)))),
-            (Self::Interned(interner), Lane::Bytes(array)) => {
-                of_row.extend(array.iter().map(|bytes| bytes.map_or(NONE, |bytes| interner.insert(bytes, distinct))));
-            }
-            // Ids are chosen by the family that made the lane.
-            (_, lane) => of_row.extend(std::iter::repeat_n(NONE, lane.len())),
-        }
-    }
-
-    /// Writes the id of every value of a table's column, or [`NONE`] for values the spine does not have.
-    pub(super) fn find(&self, lane: &Lane, out: &mut Vec<u32>) {
-        match (self, lane) {
-            (Self::Dense(dense), Lane::Words(values, _)) => out.extend(values.iter().map(|value| dense.find(*value))),
-            (Self::Hashed(table), Lane::Words(values, _)) => out.extend(values.iter().map(|value| table.find(*value))),
-            (Self::Interned(interner), Lane::Text(array)) => {
-                out.extend((0..array.len()).map(|row| interner.find(array.value(row).as_bytes())));
-            }
-            (Self::Interned(interner), Lane::Bytes(array)) => {
-                out.extend((0..array.len()).map(|row| interner.find(array.value(row))));
-            }
-            (_, lane) => out.extend(std::iter::repeat_n(NONE, lane.len())),
-        }
-        if let Some(nulls) = lane.nulls().filter(|nulls| nulls.null_count() > 0) {
-            clear_nulls(nulls, out);
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Dense(dense) => dense.ids.len() * 4,
-            Self::Hashed(table) => table.bytes(),
-            Self::Interned(interner) => interner.bytes(),
-        }
-    }
-}
-
-fn clear_nulls(nulls: &NullBuffer, out: &mut [u32]) {
-    let first = out.len() - nulls.len();
-    for (row, id) in out[first..].iter_mut().enumerate() {
-        if nulls.is_null(row) {
-            *id = NONE;
-        }
-    }
-}
-
 /// The groups of one set of key columns, their slots, and which slot each spine row asks for.
 #[derive(Debug, Default)]
 pub(super) struct SpineIndex {
@@ -305,6 +175,8 @@ pub(super) struct SpineIndex {
     first_slot: Vec<u32>,
     /// Per slot its time, ascending within a group.
     times: Vec<Micros>,
+    /// Per group its last time; the lowest of all where it has none.
+    latest: Vec<Micros>,
     /// Per spine row its slot, or [`NONE`].
     slot_of_row: Vec<u32>,
 }
@@ -315,12 +187,10 @@ impl SpineIndex {
         let mut groups = columns.first().map_or(1, |column| column.distinct);
         let mut of_row = columns.first().map_or_else(|| vec![0; rows.rows], |column| column.of_row.clone());
         for column in columns.iter().skip(1) {
-            let mut table = WordTable::new();
+            let most = (groups as usize).saturating_mul(column.distinct as usize).min(rows.rows);
+            let mut table = WordTable::with_room(most);
             groups = 0;
-            for (left, right) in of_row.iter_mut().zip(&column.of_row) {
-                *left =
-                    if *left == NONE || *right == NONE { NONE } else { table.insert(pair(*left, *right), &mut groups) };
-            }
+            table.insert_pairs(&mut of_row, &column.of_row, &mut groups);
             pairs.push(table);
         }
         if !rows.nulls.is_empty() {
@@ -331,7 +201,9 @@ impl SpineIndex {
             }
         }
         let (first_slot, times, slot_of_row) = slots(&of_row, groups as usize, &rows.times);
-        Self { columns, pairs, first_slot, times, slot_of_row }
+        let last = |bounds: &[u32]| times[bounds[0] as usize..bounds[1] as usize].last().copied();
+        let latest = first_slot.windows(2).map(|bounds| last(bounds).unwrap_or(Micros::MIN)).collect();
+        Self { columns, pairs, first_slot, times, latest, slot_of_row }
     }
 
     /// Slots of all groups.
@@ -362,6 +234,12 @@ impl SpineIndex {
         (self.first_slot[group as usize], self.first_slot[group as usize + 1])
     }
 
+    /// The times of a group's slots, ascending.
+    pub(super) fn times_of(&self, group: u32) -> &[Micros] {
+        let (first, end) = self.slots_of(group);
+        &self.times[first as usize..end as usize]
+    }
+
     /// The first slot of a group whose time is not before `from`, or the one past its last.
     pub(super) fn first_at(&self, group: u32, from: Micros) -> u32 {
         let (first, end) = self.slots_of(group);
@@ -373,10 +251,9 @@ impl SpineIndex {
         &self.times
     }
 
-    /// The latest time of a group.
-    pub(super) fn latest(&self, group: u32) -> Option<Micros> {
-        let (first, end) = self.slots_of(group);
-        (first < end).then(|| self.times[end as usize - 1])
+    /// The last time of each group; the lowest of all for a group without one.
+    pub(super) fn latest(&self) -> &[Micros] {
+        &self.latest
     }
 
     /// The ids of key column number `at`.
@@ -384,22 +261,17 @@ impl SpineIndex {
         &self.columns[at].ids
     }
 
-    /// The group of rows that the first `at` key columns give group `left` and the next gives id `right`, or [`NONE`].
-    #[inline]
-    pub(super) fn pair(&self, at: usize, left: u32, right: u32) -> u32 {
-        if left == NONE || right == NONE { NONE } else { self.pairs[at - 1].find(pair(left, right)) }
+    /// Replaces the ids that key column number `at` gives by the groups that they make with those of the columns before it.
+    pub(super) fn pair(&self, at: usize, groups: &[u32], ids: &mut [u32]) {
+        self.pairs[at - 1].find_pairs(groups, ids);
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let columns: usize = self.columns.iter().map(|column| column.ids.bytes() + column.of_row.len() * 4).sum();
         let pairs: usize = self.pairs.iter().map(WordTable::bytes).sum();
-        columns + pairs + self.first_slot.len() * 4 + self.times.len() * 8 + self.slot_of_row.len() * 4
+        columns + pairs + self.latest.len() * 12 + self.times.len() * 8 + self.slot_of_row.len() * 4
     }
-}
-
-fn pair(left: u32, right: u32) -> i64 {
-    (u64::from(left) << 32 | u64::from(right)).cast_signed()
 }
 
 /// Sorts the rows of each group by time and gives each distinct time a slot.
@@ -419,12 +291,15 @@ fn slots(of_row: &[u32], groups: usize, times: &[Micros]) -> (Vec<u32>, Vec<Micr
         *at += 1;
     }
     drop(next);
+    let in_order = times.is_sorted();
     let mut first_slot = Vec::with_capacity(groups + 1);
     let mut slot_times: Vec<Micros> = Vec::with_capacity(sorted.len());
     let mut slot_of_row = vec![NONE; of_row.len()];
     for group in 0..groups {
         let members = &mut sorted[starts[group] as usize..starts[group + 1] as usize];
-        members.sort_unstable_by_key(|(time, _)| *time);
+        if !in_order {
+            members.sort_unstable_by_key(|(time, _)| *time);
+        }
         let first = slot_times.len();
         first_slot.push(first as u32);
         for (time, row) in members {
@@ -437,126 +312,4 @@ fn slots(of_row: &[u32], groups: usize, times: &[Micros]) -> (Vec<u32>, Vec<Micr
     first_slot.push(slot_times.len() as u32);
     slot_times.shrink_to_fit();
     (first_slot, slot_times, slot_of_row)
-}
-
-/// A flat hash table from 64-bit words to ids, open addressing, at most half full.
-#[derive(Debug)]
-pub(super) struct WordTable {
-    words: Vec<i64>,
-    ids: Vec<u32>,
-    filled: usize,
-    shift: u32,
-}
-
-impl WordTable {
-    fn new() -> Self {
-        Self { words: vec![0; 16], ids: vec![NONE; 16], filled: 0, shift: 60 }
-    }
-
-    /// The cell a word starts to look at. The multiplication spreads every bit upward; the high bits choose.
-    #[inline]
-    fn home(&self, word: i64) -> usize {
-        let mixed = word.cast_unsigned() ^ (word.cast_unsigned() >> 32);
-        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
-    }
-
-    #[inline]
-    pub(super) fn find(&self, word: i64) -> u32 {
-        let last = self.words.len() - 1;
-        let mut at = self.home(word);
-        loop {
-            let id = self.ids[at];
-            if id == NONE || self.words[at] == word {
-                return id;
-            }
-            at = (at + 1) & last;
-        }
-    }
-
-    fn insert(&mut self, word: i64, distinct: &mut u32) -> u32 {
-        if (self.filled + 1) * 2 > self.words.len() {
-            self.grow();
-        }
-        let at = self.cell(word);
-        if self.ids[at] == NONE {
-            (self.words[at], self.ids[at]) = (word, *distinct);
-            self.filled += 1;
-            *distinct += 1;
-        }
-        self.ids[at]
-    }
-
-    /// The cell that holds the word, or the free one where it belongs.
-    fn cell(&self, word: i64) -> usize {
-        let last = self.words.len() - 1;
-        let mut at = self.home(word);
-        while self.ids[at] != NONE && self.words[at] != word {
-            at = (at + 1) & last;
-        }
-        at
-    }
-
-    fn grow(&mut self) {
-        let cells = self.words.len() * 2;
-        let old = std::mem::replace(
-            self,
-            Self { words: vec![0; cells], ids: vec![NONE; cells], filled: self.filled, shift: self.shift - 1 },
-        );
-        for (word, id) in old.words.into_iter().zip(old.ids).filter(|(_, id)| *id != NONE) {
-            let at = self.cell(word);
-            (self.words[at], self.ids[at]) = (word, id);
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.words.len() * 12
-    }
-}
-
-/// Distinct byte strings, numbered, in one buffer.
-#[derive(Debug)]
-pub(super) struct Interner {
-    data: Vec<u8>,
-    ends: Vec<usize>,
-    table: HashTable<u32>,
-    hasher: ahash::RandomState,
-}
-
-impl Interner {
-    fn new() -> Self {
-        let hasher = ahash::RandomState::with_seeds(0x5469, 0x6465, 0x6761, 0x7465);
-        Self { data: Vec::new(), ends: Vec::new(), table: HashTable::new(), hasher }
-    }
-
-    #[inline]
-    pub(super) fn find(&self, bytes: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(bytes);
-        let same = |id: &u32| slice(&self.data, &self.ends, *id) == bytes;
-        self.table.find(hash, same).copied().unwrap_or(NONE)
-    }
-
-    fn insert(&mut self, bytes: &[u8], distinct: &mut u32) -> u32 {
-        let found = self.find(bytes);
-        if found != NONE {
-            return found;
-        }
-        let id = *distinct;
-        *distinct += 1;
-        self.data.extend_from_slice(bytes);
-        self.ends.push(self.data.len());
-        let (data, ends, hasher) = (&self.data, &self.ends, &self.hasher);
-        let rehash = |id: &u32| hasher.hash_one(slice(data, ends, *id));
-        self.table.insert_unique(hasher.hash_one(bytes), id, rehash);
-        id
-    }
-
-    fn bytes(&self) -> usize {
-        self.data.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 5
-    }
-}
-
-fn slice<'a>(data: &'a [u8], ends: &[usize], id: u32) -> &'a [u8] {
-    let id = id as usize;
-    let start = if id == 0 { 0 } else { ends[id - 1] };
-    &data[start..ends[id]]
 }

@@ -26,7 +26,7 @@ use datafusion::prelude::SessionContext;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::error::{Error, Result};
-use crate::point_in_time::in_order;
+use crate::point_in_time::{Counts, in_order};
 use crate::runtime::Runtime;
 use crate::table::Table;
 use catalog::{ProjectCatalogs, Tables};
@@ -230,9 +230,18 @@ impl Sql {
     /// # Errors
     /// The plan can't be made executable; on the stream: what a value makes fail, and the limits.
     pub async fn run(&self, plan: LogicalPlan, limits: &Limits) -> Result<SendableRecordBatchStream> {
+        Ok(self.run_counted(plan, limits).await?.0)
+    }
+
+    /// The same, with what the plan's point-in-time joins count.
+    ///
+    /// # Errors
+    /// As [`Sql::run`].
+    pub async fn run_counted(&self, plan: LogicalPlan, limits: &Limits) -> Result<(SendableRecordBatchStream, Counts)> {
         let (inner, limits) = (self.inner.clone(), *limits);
-        let stream = self.inner.runtime.run(async move { inner.start(plan, limits).await }).await?;
-        Ok(self.inner.runtime.detach(stream))
+        let start = async move { inner.start_with(&inner.session.state(), plan, limits).await };
+        let (stream, counts) = self.inner.runtime.run(start).await?;
+        Ok((self.inner.runtime.detach(stream), counts))
     }
 
     /// The same with the rows in the order that the join takes a spine's in: one thread, nothing dealt out.
@@ -245,7 +254,7 @@ impl Sql {
             let state = in_order(&inner.session.state());
             inner.start_with(&state, plan, limits).await
         };
-        let stream = self.inner.runtime.run(start).await?;
+        let (stream, _) = self.inner.runtime.run(start).await?;
         Ok(self.inner.runtime.detach(stream))
     }
 }
@@ -347,7 +356,7 @@ impl Inner {
     }
 
     async fn start(&self, plan: LogicalPlan, limits: Limits) -> Result<SendableRecordBatchStream> {
-        self.start_with(&self.session.state(), plan, limits).await
+        Ok(self.start_with(&self.session.state(), plan, limits).await?.0)
     }
 
     async fn start_with(
@@ -355,11 +364,12 @@ impl Inner {
         state: &SessionState,
         plan: LogicalPlan,
         limits: Limits,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<(SendableRecordBatchStream, Counts)> {
         let schema = self.result_schema(&plan)?;
         let physical = state.create_physical_plan(&plan).await?;
+        let counts = Counts::of(physical.clone());
         let stream = execute_stream(physical, state.task_ctx())?;
-        Ok(Box::pin(Limited::new(stream, schema, limits)))
+        Ok((Box::pin(Limited::new(stream, schema, limits)), counts))
     }
 }
 

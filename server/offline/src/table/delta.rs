@@ -21,7 +21,8 @@ use tidegate_schemas::definition::Column;
 use url::Url;
 
 use super::append::{Appended, ROWS_PREFIX, VERSION_PREFIX};
-use super::durable::DurableFiles;
+
+use super::local::LocalFiles;
 use super::log::{History, LiveFile, Place, commit_path};
 use super::snapshot::{DataFile, Snapshot};
 use super::{Changes, schema, stats};
@@ -84,7 +85,7 @@ impl DeltaSource {
         require_log(name, path)?;
         let failed = |source| delta_error(name, "opening", source);
         let log_store = log_store(name, path)?;
-        let store: Arc<dyn ObjectStore> = Arc::new(DurableFiles::below(path).map_err(|source| Error::Storage {
+        let store: Arc<dyn ObjectStore> = Arc::new(LocalFiles::below(path).map_err(|source| Error::Storage {
             table: name.to_owned(),
             doing: "opening",
             source,
@@ -323,7 +324,7 @@ fn struct_fields(name: &str, schema: &Schema) -> Result<Vec<StructField>> {
 fn log_store(name: &str, path: &Path) -> Result<LogStoreRef> {
     let url =
         Url::from_directory_path(path).map_err(|()| Error::BadLocation { location: path.display().to_string() })?;
-    let root = Arc::new(DurableFiles::default());
+    let root = Arc::new(LocalFiles::default());
     DeltaTableBuilder::from_url(url.clone())
         .and_then(|builder| builder.with_storage_backend(root, url).build_storage())
         .map_err(|source| delta_error(name, "opening", source))

@@ -2,7 +2,7 @@
 //!
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
 //! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
-//! [`append`] commits checked rows · [`compact`] rewrites small files · `layout` tells how a
+//! [`append`] commits checked rows · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
 //! table lies · [`read`] streams files · `provider` shows a snapshot to SQL.
 //!
 //! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
@@ -13,15 +13,16 @@ pub mod read;
 pub mod snapshot;
 
 mod delta;
-mod durable;
 mod layout;
+mod local;
 mod log;
 mod object;
 mod parquet_folder;
 mod provider;
 pub(crate) mod schema;
 mod stats;
-mod write;
+mod vacuum;
+pub(crate) mod write;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use delta::DeltaSource;
 pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
 use snapshot::{DataFile, Snapshot};
+pub use vacuum::{Vacuum, Vacuumed};
 
 /// Where a table's rows are: an absolute path. Whether a caller may name it is decided by the server's configured roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +211,18 @@ impl Table {
     pub async fn compact(&self, runtime: &Arc<Runtime>, layout: Layout) -> Result<Compacted> {
         match &self.source {
             Source::Delta(table) => compact::compact(table.clone(), runtime, layout).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Deletes the files that no version to be kept needs. The table's version stays; versions that are not kept can be read
+    /// no more.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for a table that is not managed; a kept version that the log does not have.
+    pub async fn vacuum(&self, vacuum: &Vacuum) -> Result<Vacuumed> {
+        match &self.source {
+            Source::Delta(table) => vacuum::vacuum(table, vacuum).await,
             Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
         }
     }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use parking_lot::Mutex;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, arrow_reader::ArrowReaderOptions};
 
+use super::local::LocalFiles;
 use super::object::StoredFile;
 use super::read::file_error;
 use super::schema;
@@ -52,7 +52,7 @@ impl ParquetFolder {
                 expected: "a plain folder of Parquet files but a Delta table",
             });
         }
-        let store = LocalFileSystem::new_with_prefix(path).map_err(|source| Error::Storage {
+        let store = LocalFiles::below(path).map_err(|source| Error::Storage {
             table: name.to_owned(),
             doing: "opening",
             source,

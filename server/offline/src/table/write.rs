@@ -39,7 +39,7 @@ const PAGE_ROWS: usize = 8 * 1024;
 const SAMPLE_ROWS: usize = 64 * 1024;
 
 /// Share of its size that a column must come down to for compression to be worth its while.
-const WORTHWHILE: f64 = 0.75;
+const WORTHWHILE: f64 = 0.5;
 
 /// Bytes of rows sorted at once, as Arrow holds them.
 pub(super) const FILE_BYTES: usize = 256 << 20;
@@ -171,7 +171,7 @@ fn encode(schema: &SchemaRef, order: &[String], rows: &[RecordBatch]) -> Result<
 }
 
 /// Sorted by the given columns; equal rows keep their order.
-fn sort(rows: RecordBatch, order: &[String]) -> Result<RecordBatch> {
+pub(crate) fn sort(rows: RecordBatch, order: &[String]) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = order.iter().filter_map(|name| rows.column_by_name(name)).cloned().collect();
     if columns.is_empty() {
         return Ok(rows);

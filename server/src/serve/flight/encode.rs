@@ -18,6 +18,9 @@ use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use arrow_ipc::writer::IpcWriteOptions;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use prost::Message;
+use tidegate_offline::point_in_time::Counts;
+use tidegate_proto::flight::v1;
 use tonic::Status;
 
 use crate::serve::error::{panicked, status_in_full as status};
@@ -69,8 +72,10 @@ pub(crate) fn schema_bytes(schema: &Schema) -> Result<Bytes, Error> {
     Ok(bytes)
 }
 
-/// The batches as Flight messages, the schema first. A panic below ends this stream only.
+/// The batches as Flight messages, the schema first. A panic below ends this stream only. The last message's metadata tells
+/// what the joins behind the batches counted, where there are any.
 pub(crate) fn encode(batches: Batches) -> FlightStream {
+    let counts = batches.counts.clone();
     let schema = wire_schema(&batches.schema);
     let conform_to = schema.clone();
     let parts = batches.stream.flat_map(move |batch| {
@@ -85,7 +90,7 @@ pub(crate) fn encode(batches: Batches) -> FlightStream {
         // The parts have the right size; the encoder's own splitting counts whole buffers even of a slice.
         .with_max_flight_data_size(usize::MAX)
         .build(parts);
-    AssertUnwindSafe(encoder)
+    let messages = AssertUnwindSafe(encoder)
         .catch_unwind()
         .map(|message| match message {
             Ok(message) => message.map_err(flight_status),
@@ -93,7 +98,41 @@ pub(crate) fn encode(batches: Batches) -> FlightStream {
                 Err(status(Error::internal(format!("the result could not be computed: {}", panicked(&*panic)))))
             }
         })
-        .boxed()
+        .boxed();
+    match counts {
+        Some(counts) => told_last(messages, counts),
+        None => messages,
+    }
+}
+
+/// Puts what was counted into the last message. Each message waits for the next, so that the last is known.
+fn told_last(messages: FlightStream, counts: Counts) -> FlightStream {
+    let next = |(mut messages, held, counts): (FlightStream, Option<FlightData>, Counts)| async move {
+        let mut held = match held {
+            Some(held) => held,
+            None => match messages.next().await? {
+                Ok(first) => first,
+                Err(error) => return Some((Err(error), (messages, None, counts))),
+            },
+        };
+        match messages.next().await {
+            Some(Ok(next)) => Some((Ok(held), (messages, Some(next), counts))),
+            // What is held was computed before the error, which comes next.
+            Some(Err(error)) => Some((Ok(held), (stream::iter([Err(error)]).boxed(), None, counts))),
+            None => {
+                held.app_metadata = message(&counts).encode_to_vec().into();
+                Some((Ok(held), (messages, None, counts)))
+            }
+        }
+    };
+    stream::unfold((messages.fuse().boxed(), None, counts), next).boxed()
+}
+
+fn message(counts: &Counts) -> v1::JoinCounts {
+    let views = counts.by_view().into_iter();
+    v1::JoinCounts {
+        views: views.map(|(view, counts)| v1::ViewCounts { view, counts: counts.into_iter().collect() }).collect(),
+    }
 }
 
 /// A batch with exactly this schema. Columns are cast where the wire's type differs.

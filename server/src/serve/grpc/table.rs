@@ -39,6 +39,20 @@ impl TableService for TableDoor {
         }))
     }
 
+    async fn vacuum(&self, request: Request<wire::VacuumRequest>) -> Result<Response<wire::VacuumResponse>, Status> {
+        let caller = principal::of(&request)?;
+        let wire::VacuumRequest { project, name, older_than, dry_run } = request.into_inner();
+        let work = self.service.vacuum_table(&caller, &project, &name, older_than, dry_run);
+        let (source, done, kept) = metered(&self.service, "grpc", "vacuum", work).await.map_err(status)?;
+        Ok(Response::new(wire::VacuumResponse {
+            source,
+            version: done.version,
+            files: done.files,
+            bytes: done.bytes,
+            sealed_versions: kept.into_iter().collect(),
+        }))
+    }
+
     async fn stats(&self, request: Request<wire::StatsRequest>) -> Result<Response<wire::StatsResponse>, Status> {
         let caller = principal::of(&request)?;
         let wire::StatsRequest { project, name } = request.into_inner();

@@ -2,13 +2,14 @@
 //!
 //! The Arrow reader decodes whole pages; the join wants a few rows of each. Here a page without a wanted row is not even
 //! decompressed, a dictionary is converted once instead of per row, and a packed value is found by its bit ([`hybrid`]).
-//! Parquet's own reader finds, checks and decompresses the pages. [`delta`] is the one encoding that must be read from a
+//! Parquet's own reader finds and checks the pages, [`codec`] undoes their compression. [`delta`] is the one encoding that must be read from a
 //! page's start.
 //!
 //! Order: [`Chunk`] walks pages → `Page` knows which of its values the wanted rows are → `values` of a type are
 //! converted and appended. Nested columns and rare encodings are not read here ([`Chunk::open`] says so); who asks falls
 //! back to the Arrow reader.
 
+mod codec;
 mod delta;
 mod hybrid;
 #[cfg(test)]
@@ -28,7 +29,10 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use codec::Codec;
 use hybrid::Runs;
+
+use super::ranks::Ranks;
 
 /// A dictionary is converted value by value where fewer than one in so many of its values can be wanted.
 const SPARSE: usize = 2;
@@ -83,17 +87,18 @@ impl<'a> Rows<'a> {
         Some(RowSelection::from(runs))
     }
 
-    /// Those of them that are in `page`, where there are any.
-    fn within(&self, page: &Range<usize>) -> Option<Rows<'a>> {
+    /// Those of them that are in `page`, where there are any; `passed` of a list are before it.
+    fn within(&self, page: &Range<usize>, passed: usize) -> Option<Rows<'a>> {
         match self {
             Self::All(range) => {
                 let part = range.start.max(page.start)..range.end.min(page.end);
                 (!part.is_empty()).then_some(Rows::All(part))
             }
             Self::Some(rows) => {
-                let first = rows.partition_point(|row| (*row as usize) < page.start);
-                let end = first + rows[first..].partition_point(|row| (*row as usize) < page.end);
-                (first < end).then_some(Rows::Some(&rows[first..end]))
+                let left = &rows[passed..];
+                let here = &left[..left.len().min(page.len())];
+                let here = &here[..here.partition_point(|row| (*row as usize) < page.end)];
+                (!here.is_empty()).then_some(Rows::Some(here))
             }
         }
     }
@@ -157,9 +162,12 @@ plain!(f64, 8, |_| None);
 /// A column chunk in memory, read front to back once.
 pub(super) struct Chunk<R: ChunkReader> {
     pages: SerializedPageReader<R>,
+    codec: Codec,
     optional: bool,
     rows: usize,
     next_row: usize,
+    /// Wanted rows that lie before it.
+    passed: usize,
     dictionary: Option<(Bytes, usize)>,
     /// Bumped with each dictionary.
     dictionaries: usize,
@@ -271,11 +279,14 @@ impl<R: ChunkReader> Chunk<R> {
     pub(super) fn open(bytes: Arc<R>, group: &RowGroupMetaData, leaf: usize) -> Result<Self> {
         let chunk = group.column(leaf);
         let rows = usize::try_from(group.num_rows()).map_err(|_| corrupt("a negative number of rows"))?;
+        let (codec, chunk) = Codec::of(chunk)?;
         Ok(Self {
-            pages: contained(|| SerializedPageReader::new(bytes, chunk, rows, None))?,
+            pages: contained(|| SerializedPageReader::new(bytes, &chunk, rows, None))?,
+            codec,
             optional: chunk.column_descr().max_def_level() == 1,
             rows,
             next_row: 0,
+            passed: 0,
             dictionary: None,
             dictionaries: 0,
             pages_read: 0,
@@ -415,11 +426,12 @@ impl<R: ChunkReader> Chunk<R> {
             let length = next.num_rows.or(next.num_levels).ok_or_else(|| corrupt("a page of unknown length"))?;
             let here = self.next_row..self.next_row.saturating_add(length);
             self.next_row = here.end;
-            let Some(wanted) = rows.within(&here) else {
+            let Some(wanted) = rows.within(&here, self.passed) else {
                 self.pages_skipped += 1;
                 contained(|| self.pages.skip_next_page())?;
                 continue;
             };
+            self.passed += wanted.len();
             self.pages_read += 1;
             let raw = contained(|| self.pages.get_next_page())?.ok_or_else(|| corrupt("a page that is not there"))?;
             return self.page(raw, &here, &wanted).map(Some);
@@ -434,7 +446,7 @@ impl<R: ChunkReader> Chunk<R> {
             if !matches!(encoding, Encoding::PLAIN | Encoding::PLAIN_DICTIONARY) {
                 return Err(unknown(encoding));
             }
-            self.dictionary = Some((buf, num_values as usize));
+            self.dictionary = Some((self.codec.undo(buf)?, num_values as usize));
             self.dictionaries += 1;
         }
         Ok(())
@@ -455,7 +467,7 @@ impl<R: ChunkReader> Chunk<R> {
     fn page<'a>(&self, raw: RawPage, here: &Range<usize>, rows: &Rows<'a>) -> Result<Page<'a>> {
         let (values, encoding, levels, count) = match raw {
             RawPage::DataPage { buf, encoding, def_level_encoding, num_values, .. } => {
-                let count = num_values as usize;
+                let (buf, count) = (self.codec.undo(buf)?, num_values as usize);
                 if !self.optional {
                     (buf, encoding, None, count)
                 } else if def_level_encoding == Encoding::RLE {
@@ -465,21 +477,31 @@ impl<R: ChunkReader> Chunk<R> {
                     return Err(unknown(def_level_encoding));
                 }
             }
-            RawPage::DataPageV2 { buf, encoding, num_values, def_levels_byte_len, rep_levels_byte_len, .. } => {
+            RawPage::DataPageV2 {
+                buf,
+                encoding,
+                num_values,
+                def_levels_byte_len,
+                rep_levels_byte_len,
+                is_compressed,
+                ..
+            } => {
                 let start = rep_levels_byte_len as usize;
                 let end = start.saturating_add(def_levels_byte_len as usize);
                 if end > buf.len() {
                     return Err(corrupt("levels that are cut off"));
                 }
                 let levels = self.optional.then(|| buf.slice(start..end));
-                (buf.slice(end..), encoding, levels, num_values as usize)
+                let values = buf.slice(end..);
+                let values = if is_compressed { self.codec.undo(values)? } else { values };
+                (values, encoding, levels, num_values as usize)
             }
             RawPage::DictionaryPage { .. } => return Err(corrupt("a dictionary among the data pages")),
         };
         if count != here.len() {
             return Err(corrupt("a flat page with more values than rows"));
         }
-        let valid = levels.map(|levels| Valid::read(&levels, count)).transpose()?.flatten();
+        let valid = levels.map(|levels| valid(&levels, count)).transpose()?.flatten();
         let (count, wanted, valid) = choose(here, rows, valid);
         Ok(Page { values, encoding, count, wanted, valid })
     }
@@ -605,41 +627,19 @@ pub(super) fn contained<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(corrupt("a header that contradicts itself")))
 }
 
-/// Which rows of a page have a value, a bit each, and how many there are before each word of bits.
-struct Valid {
-    words: Vec<u64>,
-    before: Vec<u32>,
-    count: usize,
-}
-
-impl Valid {
-    /// Reads definition levels; `None` where all rows have a value.
-    fn read(levels: &[u8], rows: usize) -> Result<Option<Self>> {
-        let runs = Runs::parse(levels, 1, rows)?;
-        if runs.all(1) {
-            return Ok(None);
-        }
-        let mut words = vec![0_u64; rows.div_ceil(64)];
-        runs.fill_bits(&mut words);
-        let (mut before, mut count) = (Vec::with_capacity(words.len()), 0);
-        for word in &words {
-            before.push(count);
-            count += word.count_ones();
-        }
-        Ok(Some(Self { words, before, count: count as usize }))
+/// Which rows of a page have a value, from its definition levels; `None` where all have.
+fn valid(levels: &[u8], rows: usize) -> Result<Option<Ranks>> {
+    let runs = Runs::parse(levels, 1, rows)?;
+    if runs.all(1) {
+        return Ok(None);
     }
-
-    /// The number of a row's value among the page's, or `None` for a null.
-    #[inline]
-    fn number(&self, row: usize) -> Option<u32> {
-        let (word, bit) = (self.words[row / 64], row % 64);
-        let below = word & ((1_u64 << bit) - 1);
-        (word >> bit & 1 == 1).then(|| self.before[row / 64] + below.count_ones())
-    }
+    let mut words = vec![0_u64; rows.div_ceil(64)];
+    runs.fill_bits(&mut words);
+    Ok(Some(Ranks::of(words)))
 }
 
 /// The values in a page, those of them that are wanted, and which wanted rows have one.
-fn choose<'a>(here: &Range<usize>, rows: &Rows<'a>, valid: Option<Valid>) -> (usize, Wanted<'a>, Option<Vec<bool>>) {
+fn choose<'a>(here: &Range<usize>, rows: &Rows<'a>, valid: Option<Ranks>) -> (usize, Wanted<'a>, Option<Vec<bool>>) {
     let Some(valid) = valid else {
         let wanted = match rows {
             Rows::All(range) => Wanted::Range(range.start - here.start..range.end - here.start),
@@ -649,7 +649,7 @@ fn choose<'a>(here: &Range<usize>, rows: &Rows<'a>, valid: Option<Valid>) -> (us
     };
     let (mut list, mut of_rows) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     let mut take = |row: usize| {
-        let number = valid.number(row);
+        let number = valid.rank(row);
         of_rows.push(number.is_some());
         list.extend(number);
     };
@@ -657,7 +657,7 @@ fn choose<'a>(here: &Range<usize>, rows: &Rows<'a>, valid: Option<Valid>) -> (us
         Rows::All(range) => range.clone().for_each(|row| take(row - here.start)),
         Rows::Some(rows) => rows.iter().for_each(|row| take(*row as usize - here.start)),
     }
-    (valid.count, Wanted::List(list), Some(of_rows))
+    (valid.count(), Wanted::List(list), Some(of_rows))
 }
 
 /// What follows a length of four bytes, and where it ends.

@@ -9,13 +9,18 @@
 //! at the end:       along each group, best[p] <- max(best[p - 1], best[p])
 //! ```
 //!
+//! Row groups come newest first where statistics tell their times, and of each only observations of groups that can still
+//! use them are decoded: some slot is not before all of them, and the first slot has not seen a newer one.
+//!
 //! One write per observation suffices because an observation seen at slot p is seen at every later slot of its group: the
 //! running maximum hands it on. The ttl looks at winners only ([`Winner::expired`]): when the newest is too old, all are.
 
 mod intervals;
+mod order;
 mod slots;
 mod worker;
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +29,7 @@ use arrow::array::{ArrayRef, UInt32Array};
 use datafusion::common::ScalarValue;
 use datafusion::common::runtime::JoinSet;
 use datafusion::execution::memory_pool::MemoryReservation;
-use tidegate_schemas::time::{Micros, expired};
+use tidegate_schemas::time::{Availability, Micros, expired};
 
 use super::columns::{Rounding, Times};
 use super::files::{Files, Place};
@@ -33,14 +38,14 @@ use super::spine::SpineIndex;
 use super::{Error, Result, View};
 use crate::table::snapshot::DataFile;
 use intervals::Intervals;
-use slots::{Created, Offers, Slots};
+use slots::{Created, Offers, Reached, Slots};
 use worker::Worker;
 
 /// Delta writers may cut timestamp statistics to milliseconds; a maximum is widened by as much.
 const STATISTICS_SLACK: Micros = 999;
 
 /// Least rows of a piece of a row group, where there are fewer row groups than workers.
-const PIECE_ROWS: u64 = 128 * 1024;
+const PIECE_ROWS: usize = 128 * 1024;
 
 /// The observation that answers a slot.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +141,8 @@ struct Piece {
     file: usize,
     group: usize,
     rows: Range<usize>,
+    /// Smallest and largest event time, where statistics say, none is missing, and they are a part of history.
+    events: Option<(Micros, Micros)>,
 }
 
 /// Looks at every observation, with `workers` tasks that stop when the future is dropped; what it gives then finds the
@@ -156,14 +163,19 @@ pub(super) type Finish = Box<dyn FnOnce() -> Vec<Winner> + Send>;
 async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Finish> {
     let pieces = Arc::new(pieces(&scan, workers)?);
     let workers = workers.min(pieces.len()).max(1);
+    // Only an observation that is known as it happens is of no use to a group that has seen a newer one.
+    let settles = scan.view.availability == Availability::Event && scan.view.valid_to.is_none();
+    let reached = Arc::new(Reached::new(if settles { scan.index.latest().len() } else { 0 }));
     let (scan, next) = (Arc::new(scan), Arc::new(AtomicUsize::new(0)));
     let mut running = JoinSet::new();
     for _ in 0..workers {
-        let (scan, pieces, next) = (scan.clone(), pieces.clone(), next.clone());
+        let (scan, reached, pieces, next) = (scan.clone(), reached.clone(), pieces.clone(), next.clone());
         running.spawn(async move {
-            let mut worker = Worker::new(&scan);
+            let mut worker = Worker::new(&scan, &reached);
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 worker.piece(piece).await?;
+                // Files in the page cache are read without ever waiting: this is where a dropped join stops.
+                tokio::task::yield_now().await;
             }
             Ok::<Found<C>, Error>(worker.found)
         });
@@ -197,9 +209,9 @@ impl<C: Created> Found<C> {
         }
     }
 
-    fn offer_all(&mut self, index: &SpineIndex, offers: &Offers<C>) -> usize {
+    fn offer_all(&mut self, index: &SpineIndex, offers: &Offers<C>, reached: &Reached) -> usize {
         match self {
-            Self::Slots(slots) => slots.offer_all(index, offers),
+            Self::Slots(slots) => slots.offer_all(index, offers, reached),
             Self::Intervals(intervals, _) => intervals.offer_all(index, offers),
         }
     }
@@ -244,7 +256,7 @@ pub(super) fn finished<T>(done: Result<T, tokio::task::JoinError>) -> Result<T> 
     }
 }
 
-/// The row groups to read, cut where there are too few of them for all workers.
+/// The row groups to read, newest first; cut where there are too few of them for all workers.
 fn pieces(scan: &Scan, workers: usize) -> Result<Vec<Piece>> {
     let mut groups = Vec::new();
     for (at, file) in scan.files.files.iter().enumerate() {
@@ -258,19 +270,34 @@ fn pieces(scan: &Scan, workers: usize) -> Result<Vec<Piece>> {
             if range.is_some_and(|range| scan.window.misses(range)) {
                 scan.metrics.row_groups_pruned.add(1);
             } else {
-                groups.push((at, group, file.group_rows(group)));
+                let whole = column.is_some_and(|column| file.null_count(group, column) == Some(0));
+                let rows = 0..file.group_rows(group) as usize;
+                groups.push(Piece { file: at, group, rows, events: range.filter(|_| whole) });
             }
         }
     }
-    let cuts = if groups.len() < workers * 2 { (workers * 2).div_ceil(groups.len().max(1)) as u64 } else { 1 };
-    let cut = |(file, group, rows): (usize, usize, u64)| {
-        let length = rows.div_ceil(cuts).max(PIECE_ROWS.min(rows)).max(1);
-        (0..rows).step_by(length as usize).map(move |first| {
-            let rows = first as usize..(first + length).min(rows) as usize;
-            Piece { file, group, rows }
+    newest_first(&mut groups);
+    let cuts = if groups.len() < workers * 2 { (workers * 2).div_ceil(groups.len().max(1)) } else { 1 };
+    let cut = |whole: Piece| {
+        let length = whole.rows.len().div_ceil(cuts).max(PIECE_ROWS.min(whole.rows.len())).max(1);
+        (0..whole.rows.len()).step_by(length).map(move |first| {
+            let rows = first..(first + length).min(whole.rows.len());
+            Piece { rows, ..whole.clone() }
         })
     };
     Ok(groups.into_iter().flat_map(cut).collect())
+}
+
+/// Puts row groups of a table that is sliced by time in its order, from the end: old observations are then of no use to
+/// groups that newer ones have settled. Of row groups that go through most of history, time says nothing.
+fn newest_first(groups: &mut [Piece]) {
+    let known = || groups.iter().filter_map(|piece| piece.events);
+    let Some(first) = known().map(|(first, _)| first).min() else { return };
+    let span = known().map(|(_, last)| last.abs_diff(first)).max().unwrap_or(0);
+    for piece in &mut *groups {
+        piece.events = piece.events.filter(|(first, last)| last.abs_diff(*first) <= span / 2);
+    }
+    groups.sort_by_key(|piece| Reverse(piece.events.map_or(Micros::MAX, |(_, last)| last)));
 }
 
 impl Place {

@@ -1,9 +1,11 @@
 //! One worker's slots: the best observation so far of each.
 //!
-//! A slot lies beside its time, so that finding it and offering to it touch the same cache line.
+//! The slots' times lie apart from them, in the spine's index: eight to a cache line, which searches go through, and shared
+//! by all workers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tidegate_schemas::time::Micros;
 
@@ -31,6 +33,30 @@ impl Created for Micros {
 
     fn of(micros: Option<Micros>) -> Self {
         micros.unwrap_or(Self::MIN)
+    }
+}
+
+/// Per group the event time of what its first slot sees so far, over all workers; the lowest of all for nothing.
+///
+/// Every later slot sees that too. Where observations are known as they happen, an older one is of no use to the group.
+pub(super) struct Reached(Vec<AtomicI64>);
+
+impl Reached {
+    /// Nothing yet, for `groups` groups; for none where nobody asks.
+    pub(super) fn new(groups: usize) -> Self {
+        Self((0..groups).map(|_| AtomicI64::new(Micros::MIN)).collect())
+    }
+
+    #[inline]
+    pub(super) fn get(&self, group: usize) -> Micros {
+        self.0.get(group).map_or(Micros::MIN, |event| event.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn raise(&self, group: u32, event: Micros) {
+        if let Some(reached) = self.0.get(group as usize) {
+            reached.fetch_max(event, Ordering::Relaxed);
+        }
     }
 }
 
@@ -62,14 +88,13 @@ impl<C> Offers<C> {
     /// Whether an observation happened in time for a slot of its group and is known too late for all.
     pub(super) fn is_late(&self, index: &SpineIndex, offer: &Offer<C>) -> bool {
         let happened = offer.event.saturating_add(self.wait);
-        offer.seen > happened && index.latest(offer.group).is_some_and(|latest| happened <= latest)
+        offer.seen > happened && happened <= index.latest()[offer.group as usize]
     }
 }
 
 /// The best observation of a slot so far, compared as (event, created, row); a row of 0 means none.
 #[derive(Debug, Clone, Copy)]
 struct Slot<C> {
-    time: Micros,
     event: Micros,
     created: C,
     row: u64,
@@ -93,8 +118,8 @@ pub(super) struct Slots<C> {
 
 impl<C: Created> Slots<C> {
     pub(super) fn new(index: &SpineIndex) -> Self {
-        let empty = |time: &Micros| Slot { time: *time, event: Micros::MIN, created: C::LOWEST, row: 0 };
-        Self { slots: index.times().iter().map(empty).collect(), ties: HashMap::default() }
+        let empty = Slot { event: Micros::MIN, created: C::LOWEST, row: 0 };
+        Self { slots: vec![empty; index.slots()], ties: HashMap::default() }
     }
 
     /// Bytes that one worker's slots take.
@@ -104,50 +129,46 @@ impl<C: Created> Slots<C> {
 
     /// Offers each observation to the first slot that sees it; says how many happened in time for a slot and were known
     /// too late for all.
-    pub(super) fn offer_all(&mut self, index: &SpineIndex, new: &Offers<C>) -> usize {
+    pub(super) fn offer_all(&mut self, index: &SpineIndex, new: &Offers<C>, reached: &Reached) -> usize {
         let (mut late, mut spans) = (0, [(0, 0); AHEAD]);
         for offers in new.offers.chunks(AHEAD) {
             // Loads that don't depend on each other overlap; those of a search don't.
             let mut touched = 0;
             for (span, offer) in spans.iter_mut().zip(offers) {
                 *span = index.slots_of(offer.group);
-                touched ^= self.slots.get(span.0 as usize).map_or(0, |slot| slot.time);
+                touched ^= index.times().get(span.0 as usize).map_or(0, |time| *time);
+                touched ^= self.slots.get(span.0 as usize).map_or(0, |slot| slot.event);
             }
             std::hint::black_box(touched);
             for (span, offer) in spans.iter().zip(offers) {
-                match self.first_at(*span, offer.seen) {
+                match first_at(index.times(), *span, offer.seen) {
                     NONE => late += usize::from(new.is_late(index, offer)),
-                    slot => self.offer(slot, offer, new.first_row + u64::from(offer.row)),
+                    slot => {
+                        if self.offer(slot, offer, new.first_row + u64::from(offer.row)) && slot == span.0 {
+                            reached.raise(offer.group, offer.event);
+                        }
+                    }
                 }
             }
         }
         late
     }
 
-    /// The first slot in `span` whose time is not before `seen`, or [`NONE`].
+    /// Whether it is the slot's best so far.
     #[inline]
-    fn first_at(&self, (first, end): (u32, u32), seen: Micros) -> u32 {
-        let slots = &self.slots[first as usize..end as usize];
-        let at = match slots.len() {
-            // Counting to the end takes no branch that could be guessed wrong.
-            0..=8 => slots.iter().map(|slot| usize::from(slot.time < seen)).sum(),
-            _ => slots.partition_point(|slot| slot.time < seen),
-        };
-        if at == slots.len() { NONE } else { first + at as u32 }
-    }
-
-    #[inline]
-    fn offer(&mut self, at: u32, new: &Offer<C>, row: u64) {
+    fn offer(&mut self, at: u32, new: &Offer<C>, row: u64) -> bool {
         let slot = &mut self.slots[at as usize];
         if new.event < slot.event {
-            return;
+            return false;
         }
         if slot.row != 0 && (slot.event, slot.created) == (new.event, new.created) {
             tied(&mut self.ties, at, (new.event, new.created, 1));
         }
-        if (new.event, new.created, row) > slot.rank() {
+        let best = (new.event, new.created, row) > slot.rank();
+        if best {
             (slot.event, slot.created, slot.row) = (new.event, new.created, row);
         }
+        best
     }
 
     /// Takes in another worker's slots.
@@ -183,12 +204,24 @@ impl<C: Created> Slots<C> {
         for (first, end) in index.ranges() {
             for at in first + 1..end {
                 if slots[at - 1].rank() > slots[at].rank() {
-                    slots[at] = Slot { time: slots[at].time, ..slots[at - 1] };
+                    slots[at] = slots[at - 1];
                 }
             }
         }
         slots.into_iter().map(|slot| Winner { row: slot.row, event: slot.event }).collect()
     }
+}
+
+/// The first slot of those from `first` to `end` whose time is not before `seen`, or [`NONE`].
+#[inline]
+fn first_at(times: &[Micros], (first, end): (u32, u32), seen: Micros) -> u32 {
+    let times = &times[first as usize..end as usize];
+    let at = match times.len() {
+        // Counting to the end takes no branch that could be guessed wrong.
+        0..=8 => times.iter().map(|time| usize::from(*time < seen)).sum(),
+        _ => times.partition_point(|time| *time < seen),
+    };
+    if at == times.len() { NONE } else { first + at as u32 }
 }
 
 /// Adds rows that lost a tie; of two ties of one slot the later stays.

@@ -10,14 +10,15 @@ use arrow::datatypes::{DataType, TimeUnit};
 use parquet::basic::Type;
 use tidegate_schemas::time::{Availability, Micros, UpperBound, knowledge_time};
 
-use super::slots::{Created, Offer, Offers, Slots};
+use super::order::order;
+use super::slots::{Created, Offer, Offers, Reached};
 use super::{Found, Piece, Scan, repeat};
 use crate::point_in_time::columns::{Family, Lane, Rounding, Times, Unit};
 use crate::point_in_time::dense::physical;
 use crate::point_in_time::files::{Fetched, Files, Place};
+use crate::point_in_time::ids::Ids;
 use crate::point_in_time::pages::{Rows, Values};
-use crate::point_in_time::radix;
-use crate::point_in_time::spine::{Ids, NONE};
+use crate::point_in_time::spine::NONE;
 use crate::point_in_time::{Error, Result};
 use crate::table::compact::COMMITTED;
 
@@ -27,11 +28,11 @@ const BATCH_ROWS: usize = 16_384;
 /// Observations offered at once: they stay in a core's cache.
 const OFFERS: usize = 4_096;
 
-/// Bytes of slots that stay in a core's cache.
-const CACHE_BYTES: usize = 1 << 20;
-
 pub(super) struct Worker<'a, C> {
     scan: &'a Scan,
+    reached: &'a Reached,
+    /// Per group whether the piece's observations may be of use to it; empty where all may.
+    asking: Vec<bool>,
     pub(super) found: Found<C>,
     offers: Offers<C>,
 }
@@ -41,6 +42,8 @@ struct Reading<'a> {
     piece: &'a Piece,
     places: Places,
     bytes: Arc<Fetched>,
+    /// Whether a key may be null.
+    nulls: bool,
 }
 
 /// Where the columns of phase 1 are in one file.
@@ -63,14 +66,13 @@ struct Matched {
 }
 
 impl Matched {
-    /// Keeps the rows at the positions that `keep` says.
-    fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+    /// Keeps the rows at the positions that `keep` says. Each is written: no branch that could be guessed wrong.
+    fn retain(&mut self, keep: impl Fn(usize, u32) -> bool) {
         let mut left = 0;
         for at in 0..self.rows.len() {
-            if keep(at) {
-                (self.rows[left], self.groups[left]) = (self.rows[at], self.groups[at]);
-                left += 1;
-            }
+            let group = self.groups[at];
+            (self.rows[left], self.groups[left]) = (self.rows[at], group);
+            left += usize::from(keep(at, group));
         }
         self.rows.truncate(left);
         self.groups.truncate(left);
@@ -86,23 +88,31 @@ struct Observed {
 }
 
 impl<'a, C: Created> Worker<'a, C> {
-    pub(super) fn new(scan: &'a Scan) -> Self {
+    pub(super) fn new(scan: &'a Scan, reached: &'a Reached) -> Self {
         let wait = Micros::from(scan.view.upper == UpperBound::Exclusive);
         let offers = Offers { offers: Vec::with_capacity(OFFERS), until: Vec::new(), first_row: 0, wait };
-        Self { scan, found: Found::new(scan), offers }
+        Self { scan, reached, asking: Vec::new(), found: Found::new(scan), offers }
     }
 
     /// Offers every observation of a piece.
     pub(super) async fn piece(&mut self, piece: &Piece) -> Result<()> {
         let (scan, files) = (self.scan, &self.scan.files);
         let places = self.places(piece.file)?;
+        let nulls = places.keys.iter().any(|(place, _)| self.may_hold_nulls(piece, place));
+        if !self.ask(piece) && !nulls {
+            scan.metrics.row_groups_pruned.add(usize::from(piece.rows.start == 0));
+            return Ok(());
+        }
         let mut stored: Vec<usize> = places.all().filter_map(Place::stored).collect();
         stored.sort_unstable();
         stored.dedup();
         let bytes = Arc::new(files.fetch(piece.file, piece.group, &stored).await?);
-        let reading = Reading { piece, places, bytes };
+        let reading = Reading { piece, places, bytes, nulls };
         scan.metrics.rows_decoded.add(piece.rows.len());
         let mut matched = self.matched(&reading)?;
+        if !self.asking.is_empty() {
+            matched.retain(|_, group| self.asking[group as usize]);
+        }
         drop_deleted(files.files[piece.file].data.deleted_rows.as_deref(), &reading, files, &mut matched);
         self.drop_nulls(&reading, &mut matched)?;
         if matched.rows.is_empty() {
@@ -120,11 +130,28 @@ impl<'a, C: Created> Worker<'a, C> {
         self.found.account()
     }
 
+    /// Marks the groups that the piece's observations may be of use to; says whether there are any.
+    fn ask(&mut self, piece: &Piece) -> bool {
+        self.asking.clear();
+        let latest = self.scan.index.latest();
+        // Looking at every group costs more than it saves where there are many more of them than observations.
+        let Some((first, last)) = piece.events.filter(|_| latest.len() <= piece.rows.len().saturating_mul(4)) else {
+            return true;
+        };
+        let asks = |(group, latest): (usize, &Micros)| *latest >= first && self.reached.get(group) <= last;
+        self.asking.extend(latest.iter().enumerate().map(asks));
+        let any = self.asking.contains(&true);
+        if !self.asking.contains(&false) {
+            self.asking.clear();
+        }
+        any
+    }
+
     /// Takes out the rows where the feature that is looked for is null.
     fn drop_nulls(&self, reading: &Reading<'_>, matched: &mut Matched) -> Result<()> {
         let Some(place) = reading.places.needed.as_ref().filter(|_| !matched.rows.is_empty()) else { return Ok(()) };
         let array = self.array(reading, place, &Rows::Some(&matched.rows))?;
-        matched.retain(|at| array.is_valid(at));
+        matched.retain(|at, _| array.is_valid(at));
         Ok(())
     }
 
@@ -157,7 +184,7 @@ impl<'a, C: Created> Worker<'a, C> {
             return Ok(Matched { rows: all.clone().map(|row| row as u32).collect(), groups: vec![0; all.len()] });
         }
         // Rows with a null key are counted, also those that other keys rule out.
-        let counted = reading.places.keys.iter().any(|(place, _)| self.may_hold_nulls(reading, place));
+        let counted = reading.nulls;
         let mut matched = Matched::default();
         let mut null_keys = vec![false; if counted { all.len() } else { 0 }];
         for at in 0..reading.places.keys.len() {
@@ -172,9 +199,10 @@ impl<'a, C: Created> Worker<'a, C> {
             }
             matched = match (at, narrowed) {
                 (0, _) => keep(all.clone().map(|row| row as u32), ids.values.into_iter()),
-                (_, true) => self.pair(at, &matched, ids.values.iter().copied()),
+                (_, true) => self.pair(at, &matched, ids.values),
                 (_, false) => {
-                    self.pair(at, &matched, matched.rows.iter().map(|row| ids.values[*row as usize - all.start]))
+                    let of_matched = matched.rows.iter().map(|row| ids.values[*row as usize - all.start]);
+                    self.pair(at, &matched, of_matched.collect())
                 }
             };
         }
@@ -182,13 +210,12 @@ impl<'a, C: Created> Worker<'a, C> {
         Ok(matched)
     }
 
-    fn pair(&self, at: usize, matched: &Matched, ids: impl Iterator<Item = u32>) -> Matched {
-        let groups = matched.groups.iter().zip(ids).map(|(group, id)| self.scan.index.pair(at, *group, id));
-        keep(matched.rows.iter().copied(), groups)
+    fn pair(&self, at: usize, matched: &Matched, mut ids: Vec<u32>) -> Matched {
+        self.scan.index.pair(at, &matched.groups, &mut ids);
+        keep(matched.rows.iter().copied(), ids.into_iter())
     }
 
-    fn may_hold_nulls(&self, reading: &Reading<'_>, place: &Place) -> bool {
-        let Piece { file, group, .. } = reading.piece;
+    fn may_hold_nulls(&self, Piece { file, group, .. }: &Piece, place: &Place) -> bool {
         match place {
             Place::Constant(value) => value.is_null(0),
             Place::Stored(column) => self.scan.files.files[*file].null_count(*group, *column) != Some(0),
@@ -272,16 +299,6 @@ impl<'a, C: Created> Worker<'a, C> {
         arrow::compute::concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(broken)
     }
 
-    /// The matched observations as (group, position): by group where the slots don't fit a core's cache, so that memory
-    /// is walked and not jumped about in.
-    fn order(&self, matched: &Matched) -> Vec<(u32, u32)> {
-        let mut order: Vec<(u32, u32)> = matched.groups.iter().copied().zip(0..).collect();
-        if Slots::<C>::bytes(&self.scan.index) > CACHE_BYTES {
-            radix::sort(&mut order, |(group, _)| u64::from(*group));
-        }
-        order
-    }
-
     /// Offers the matched observations.
     fn offer(&mut self, reading: &Reading<'_>, matched: &Matched, observed: &Observed) {
         let scan = self.scan;
@@ -290,7 +307,7 @@ impl<'a, C: Created> Worker<'a, C> {
         let cut = scan.as_of.unwrap_or(Micros::MAX);
         let availability = scan.view.availability;
         let (mut late, mut no_event, mut no_created) = (0, 0, 0);
-        for (group, at) in self.order(matched) {
+        for (group, at) in order::<C>(scan, &matched.groups, &observed.event) {
             let at = at as usize;
             let Some(event) = observed.event.get(at) else {
                 no_event += 1;
@@ -303,7 +320,7 @@ impl<'a, C: Created> Worker<'a, C> {
             let Some(happened) = event.checked_add(self.offers.wait) else { continue };
             let known = knowledge_time(availability, event, created, committed);
             let Some(known) = known.filter(|known| *known <= cut) else {
-                late += usize::from(scan.index.latest(group).is_some_and(|latest| happened <= latest));
+                late += usize::from(happened <= scan.index.latest()[group as usize]);
                 continue;
             };
             let (seen, created) = (known.max(happened), C::of(created));
@@ -322,7 +339,7 @@ impl<'a, C: Created> Worker<'a, C> {
     }
 
     fn flush(&mut self) -> usize {
-        let late = self.found.offer_all(&self.scan.index, &self.offers);
+        let late = self.found.offer_all(&self.scan.index, &self.offers, self.reached);
         self.offers.offers.clear();
         self.offers.until.clear();
         late
@@ -373,5 +390,5 @@ fn drop_deleted(deleted: Option<&[u64]>, reading: &Reading<'_>, files: &Files, m
         deleted.peek() == Some(&row.into())
     };
     let gone: Vec<bool> = matched.rows.iter().copied().map(is_deleted).collect();
-    matched.retain(|at| !gone[at]);
+    matched.retain(|at, _| !gone[at]);
 }

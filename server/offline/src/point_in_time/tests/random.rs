@@ -1,4 +1,4 @@
-//! Random worlds: the operator, the reference and the oracle give one answer. `TIDEGATE_CASES` widens, `TIDEGATE_SEED`
+//! Random worlds: the operator, the reference and the oracle give one answer, before a compaction and after. `TIDEGATE_CASES` widens, `TIDEGATE_SEED`
 //! repeats; a failure prints the seed of its case.
 
 use arrow::array::{Array, AsArray};
@@ -38,6 +38,13 @@ async fn check(world: &World, seed: u64) {
         assert_eq!(left, right, "column {} of operator and reference; {}", field.name(), again());
     }
     assert_eq!(fast.schema(), naive.schema(), "{}", again());
+    if let Some(spec) = world.compacted(&spec).await {
+        let compacted = world.run(&spec).await;
+        for (field, (left, right)) in fast.schema().fields().iter().zip(compacted.columns().iter().zip(fast.columns()))
+        {
+            assert_eq!(left, right, "column {} after compaction and before; {}", field.name(), again());
+        }
+    }
     assert_eq!(naive.num_rows(), world.spine.len(), "{}", again());
     for (at, used) in world.uses.iter().enumerate() {
         for column in COLUMNS {

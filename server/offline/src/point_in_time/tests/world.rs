@@ -8,7 +8,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
     TimestampNanosecondArray, new_null_array,
 };
-use arrow::compute::{cast, filter_record_batch};
+use arrow::compute::{cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
@@ -28,9 +28,11 @@ use tidegate_schemas::time::{Availability, UpperBound};
 
 use crate::point_in_time::reference::Rows;
 use crate::point_in_time::{Feature, Key, Nulls, Spec, View, plan, query_planner};
+use crate::table::compact::COMMITTED;
 use crate::table::snapshot::{DataFile, Snapshot};
+use crate::table::write::sort;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::point_in_time) enum Cell {
     Number(i64),
     Text(String),
@@ -108,6 +110,9 @@ pub(in crate::point_in_time) struct World {
 }
 
 const SECOND: i64 = 1_000_000_000;
+
+/// Rows of a compacted file.
+const COMPACTED_ROWS: usize = 90;
 
 fn unit_nanos(unit: TimeUnit) -> i64 {
     match unit {
@@ -188,7 +193,34 @@ fn table(rng: &mut StdRng, numeric: &[bool], keys: Keys) -> Table {
         files.push(File { version, order, committed, rows, old, partition, group_rows });
         order += 1;
     }
+    lay(rng, &mut files);
     Table { files, has_created: rng.random_bool(0.7), event_unit, numeric: numeric.to_vec() }
+}
+
+/// Puts rows into one of four layouts: as they came, by key and time within each file, in slices of time, by key and time
+/// over all files.
+fn lay(rng: &mut StdRng, files: &mut [File]) {
+    let by_time = |row: &Seen| row.event;
+    let by_key = |row: &Seen| (row.keys.clone(), row.event);
+    let deal = |mut rows: Vec<Seen>, files: &mut [File]| {
+        for file in files {
+            let rest = rows.split_off(file.rows.len());
+            file.rows = std::mem::replace(&mut rows, rest);
+        }
+    };
+    let mut all: Vec<Seen> = files.iter().flat_map(|file| file.rows.clone()).collect();
+    match rng.random_range(0..4) {
+        0 => {}
+        1 => files.iter_mut().for_each(|file| file.rows.sort_by_key(by_key)),
+        2 => {
+            all.sort_by_key(by_time);
+            deal(all, files);
+        }
+        _ => {
+            all.sort_by_key(by_key);
+            deal(all, files);
+        }
+    }
 }
 
 /// The end of validity of a row that holds from `start`: none, or before, at or after it.
@@ -252,6 +284,22 @@ impl World {
             spine_partitions: rng.random_range(1..4),
             memory: [None, None, Some(0), Some(10_000), Some(60_000)][rng.random_range(0..5)],
         }
+    }
+
+    /// The same question of the same tables after a compaction, by the keys that all views of a table have. `None` where a
+    /// table has times that Delta does not hold, and that tie only when they are rounded.
+    pub(in crate::point_in_time) async fn compacted(&self, spec: &Spec) -> Option<Spec> {
+        if self.tables.iter().any(|table| table.event_unit == TimeUnit::Nanosecond) {
+            return None;
+        }
+        let mut snapshots = Vec::new();
+        for (at, table) in self.tables.iter().enumerate() {
+            let of_table = self.uses.iter().filter(|used| used.table == at);
+            let keys = of_table.map(|used| used.keys).min().unwrap_or(0);
+            snapshots.push(Arc::new(table.write_compacted(&format!("t{at}"), keys).await));
+        }
+        let moved = |(view, used): (&View, &Use)| View { snapshot: snapshots[used.table].clone(), ..view.clone() };
+        Some(Spec { views: spec.views.iter().zip(&self.uses).map(moved).collect(), ..spec.clone() })
     }
 
     pub(in crate::point_in_time) fn spine_batches(&self) -> (SchemaRef, Vec<Vec<RecordBatch>>) {
@@ -539,6 +587,38 @@ impl Table {
         Snapshot { name: name.to_owned(), version: 9, schema: self.schema(), files, store }
     }
 
+    /// Writes the rows as `table compact` does: sorted by the first `keys` keys and event time, in a few files, each row
+    /// beside the time of its commit. `crate::table` tests that it does.
+    async fn write_compacted(&self, name: &str, keys: usize) -> Snapshot {
+        let mut history = self.reference_rows();
+        history.sort_by_key(|rows| (rows.added_version, rows.order));
+        let batches: Vec<RecordBatch> = history.iter().map(with_commits).collect();
+        let schema = batches.first().map_or_else(|| self.schema(), RecordBatch::schema);
+        let order: Vec<String> = (0..keys).map(|at| format!("key{at}")).chain(["event".to_owned()]).collect();
+        let rows = sort(concat_batches(&schema, &batches).expect("one schema"), &order).expect("sorted");
+        let (store, mut files) = (Arc::new(InMemory::new()), Vec::new());
+        for (at, start) in (0..rows.num_rows()).step_by(COMPACTED_ROWS).enumerate() {
+            let rows = rows.slice(start, COMPACTED_ROWS.min(rows.num_rows() - start));
+            let path = Path::from(format!("{name}/compacted-{at}.parquet"));
+            let bytes = parquet_bytes(&rows, 2 * COMPACTED_ROWS / 3);
+            let size = bytes.len() as u64;
+            store.put(&path, PutPayload::from(bytes)).await.expect("put");
+            files.push(DataFile {
+                path,
+                size,
+                rows: Some(rows.num_rows() as u64),
+                added_version: 9,
+                order: at as u32,
+                committed: None,
+                compacted: true,
+                partition: BTreeMap::new(),
+                ranges: BTreeMap::new(),
+                deleted_rows: None,
+            });
+        }
+        Snapshot { name: name.to_owned(), version: 10, schema: self.schema(), files, store }
+    }
+
     fn reference_rows(&self) -> Vec<Rows> {
         let rows = |file: &File| {
             let batch = self.batch(file);
@@ -560,6 +640,17 @@ impl Table {
         };
         self.files.iter().map(rows).collect()
     }
+}
+
+/// Rows of one file with the time of its commit.
+fn with_commits(rows: &Rows) -> RecordBatch {
+    let zone = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let committed = ScalarValue::TimestampMicrosecond(rows.committed, Some("UTC".into()));
+    let mut fields: Vec<_> = rows.batch.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(COMMITTED, zone, true)));
+    let mut columns = rows.batch.columns().to_vec();
+    columns.push(committed.to_array_of_size(rows.batch.num_rows()).expect("times"));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("rows with commits")
 }
 
 impl File {

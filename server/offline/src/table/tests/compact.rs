@@ -16,7 +16,7 @@ use crate::fixtures::{append, drawn, incoming, runtime, table, weather, weather_
 use crate::point_in_time::{Feature, Key, Nulls, Spec, View, plan};
 use crate::runtime::Runtime;
 use crate::table::snapshot::Snapshot;
-use crate::table::{Layout, Location, Table};
+use crate::table::{Layout, Location, Table, Vacuum};
 
 const ORIGINS: [&str; 5] = ["EWR", "JFK", "LGA", "ewr", ""];
 
@@ -137,6 +137,44 @@ async fn rows_lie_by_key_and_time_and_the_old_version_stays_readable() {
     assert!(drawn(&old).await.contains("LGA    | 1970-01-01T00:00:00.000003Z | 1.0"));
     let changes = table.added_since(before.version, after.version).await.unwrap();
     assert!(changes.files.is_empty() && !changes.rewritten, "no row is new to who has read them all: {changes:?}");
+}
+
+#[tokio::test]
+async fn a_vacuum_deletes_what_no_kept_version_needs() {
+    let folder = tempdir().unwrap();
+    let (runtime, rules) = (runtime(folder.path()), weather_rules());
+    let table = table(&folder.path().join("weather"), &rules).await.unwrap();
+    for (id, row) in [("a", ("LGA", 3, 1.0)), ("b", ("EWR", 9, 2.0)), ("c", ("EWR", 4, 3.0))] {
+        append(&table, &runtime, &rules, id, vec![weather(&[row])]).await.unwrap();
+    }
+    let before = table.snapshot(None).await.unwrap();
+    table.compact(&runtime, layout()).await.unwrap();
+    let after = table.snapshot(None).await.unwrap();
+    let orphan = folder.path().join("weather/part-of-a-write-that-broke-off.parquet");
+    std::fs::write(&orphan, b"PAR1").unwrap();
+    let now = chrono::Utc::now().timestamp_micros();
+    let vacuum = |now, older_than, keep: &[i64]| {
+        let vacuum = Vacuum { now, older_than, keep: keep.iter().copied().collect(), dry_run: false };
+        let (table, after) = (&table, &after);
+        async move {
+            let would = table.vacuum(&Vacuum { dry_run: true, ..vacuum.clone() }).await.unwrap();
+            let done = table.vacuum(&vacuum).await.unwrap();
+            assert_eq!(would, done);
+            assert_eq!(done.version, after.version);
+            done.files
+        }
+    };
+    let day = 86_400_000_000;
+    assert_eq!(vacuum(now, day, &[]).await, 0, "they were live today");
+    assert_eq!(vacuum(now + 2 * day, day, &[before.version]).await, 1, "the orphan");
+    assert!(!orphan.exists());
+    assert!(drawn(&before).await.contains("1.0"));
+    assert_eq!(vacuum(now + 2 * day, day, &[before.version - 1]).await, 1, "the last before the compaction");
+    assert_eq!(vacuum(now + 1_000_000, 0, &[]).await, 2);
+    assert_eq!(vacuum(now + 1_000_000, 0, &[]).await, 0);
+    assert!(drawn(&after).await.contains("1.0"));
+    append(&table, &runtime, &rules, "d", vec![weather(&[("JFK", 1, 4.0)])]).await.unwrap();
+    assert_eq!(table.snapshot(None).await.unwrap().rows(), Some(4));
 }
 
 #[tokio::test]

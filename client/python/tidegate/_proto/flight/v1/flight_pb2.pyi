@@ -37,6 +37,27 @@ class TrainingSet(_message.Message):
     sample: Sample
     def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., spine_id: _Optional[str] = ..., sql: _Optional[str] = ..., table: _Optional[str] = ..., event_time_column: _Optional[str] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ..., include_event_times: _Optional[bool] = ..., include_statuses: _Optional[bool] = ..., split: _Optional[_Union[Split, _Mapping]] = ..., sample: _Optional[_Union[Sample, _Mapping]] = ...) -> None: ...
 
+class JoinCounts(_message.Message):
+    __slots__ = ("views",)
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    views: _containers.RepeatedCompositeFieldContainer[ViewCounts]
+    def __init__(self, views: _Optional[_Iterable[_Union[ViewCounts, _Mapping]]] = ...) -> None: ...
+
+class ViewCounts(_message.Message):
+    __slots__ = ("view", "counts")
+    class CountsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    view: str
+    counts: _containers.ScalarMap[str, int]
+    def __init__(self, view: _Optional[str] = ..., counts: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
 class Split(_message.Message):
     __slots__ = ("at", "embargo")
     AT_FIELD_NUMBER: _ClassVar[int]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/table/v1/table.proto\x12\x11tidegate.table.v1\"/\n\x0e\x43ompactRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x96\x01\n\x0f\x43ompactResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x14\n\x0c\x66iles_before\x18\x03 \x01(\x04\x12\x13\n\x0b\x66iles_after\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x14\n\x0c\x62ytes_before\x18\x06 \x01(\x04\x12\x13\n\x0b\x62ytes_after\x18\x07 \x01(\x04\"-\n\x0cStatsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xcd\x01\n\rStatsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66iles\x18\x03 \x01(\x04\x12\x17\n\x0f\x66iles_compacted\x18\x04 \x01(\x04\x12\x0c\n\x04runs\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\x14\n\x0crows_deleted\x18\x08 \x01(\x04\x12\x32\n\x08overlaps\x18\t \x03(\x0b\x32 .tidegate.table.v1.ColumnOverlap\"E\n\rColumnOverlap\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\r\n\x05\x66iles\x18\x02 \x01(\x01\x12\x15\n\rfiles_unknown\x18\x03 \x01(\x04\x32\xac\x01\n\x0cTableService\x12P\n\x07\x43ompact\x12!.tidegate.table.v1.CompactRequest\x1a\".tidegate.table.v1.CompactResponse\x12J\n\x05Stats\x12\x1f.tidegate.table.v1.StatsRequest\x1a .tidegate.table.v1.StatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtidegate/table/v1/table.proto\x12\x11tidegate.table.v1\"/\n\x0e\x43ompactRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x96\x01\n\x0f\x43ompactResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x14\n\x0c\x66iles_before\x18\x03 \x01(\x04\x12\x13\n\x0b\x66iles_after\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x14\n\x0c\x62ytes_before\x18\x06 \x01(\x04\x12\x13\n\x0b\x62ytes_after\x18\x07 \x01(\x04\"g\n\rVacuumRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\nolder_than\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x42\r\n\x0b_older_than\"h\n\x0eVacuumResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66iles\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x17\n\x0fsealed_versions\x18\x05 \x03(\x03\"-\n\x0cStatsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xcd\x01\n\rStatsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66iles\x18\x03 \x01(\x04\x12\x17\n\x0f\x66iles_compacted\x18\x04 \x01(\x04\x12\x0c\n\x04runs\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\r\n\x05\x62ytes\x18\x07 \x01(\x04\x12\x14\n\x0crows_deleted\x18\x08 \x01(\x04\x12\x32\n\x08overlaps\x18\t \x03(\x0b\x32 .tidegate.table.v1.ColumnOverlap\"E\n\rColumnOverlap\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\r\n\x05\x66iles\x18\x02 \x01(\x01\x12\x15\n\rfiles_unknown\x18\x03 \x01(\x04\x32\xfb\x01\n\x0cTableService\x12P\n\x07\x43ompact\x12!.tidegate.table.v1.CompactRequest\x1a\".tidegate.table.v1.CompactResponse\x12M\n\x06Vacuum\x12 .tidegate.table.v1.VacuumRequest\x1a!.tidegate.table.v1.VacuumResponse\x12J\n\x05Stats\x12\x1f.tidegate.table.v1.StatsRequest\x1a .tidegate.table.v1.StatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPACTREQUEST']._serialized_end=99
   _globals['_COMPACTRESPONSE']._serialized_start=102
   _globals['_COMPACTRESPONSE']._serialized_end=252
-  _globals['_STATSREQUEST']._serialized_start=254
-  _globals['_STATSREQUEST']._serialized_end=299
-  _globals['_STATSRESPONSE']._serialized_start=302
-  _globals['_STATSRESPONSE']._serialized_end=507
-  _globals['_COLUMNOVERLAP']._serialized_start=509
-  _globals['_COLUMNOVERLAP']._serialized_end=578
-  _globals['_TABLESERVICE']._serialized_start=581
-  _globals['_TABLESERVICE']._serialized_end=753
+  _globals['_VACUUMREQUEST']._serialized_start=254
+  _globals['_VACUUMREQUEST']._serialized_end=357
+  _globals['_VACUUMRESPONSE']._serialized_start=359
+  _globals['_VACUUMRESPONSE']._serialized_end=463
+  _globals['_STATSREQUEST']._serialized_start=465
+  _globals['_STATSREQUEST']._serialized_end=510
+  _globals['_STATSRESPONSE']._serialized_start=513
+  _globals['_STATSRESPONSE']._serialized_end=718
+  _globals['_COLUMNOVERLAP']._serialized_start=720
+  _globals['_COLUMNOVERLAP']._serialized_end=789
+  _globals['_TABLESERVICE']._serialized_start=792
+  _globals['_TABLESERVICE']._serialized_end=1043
 # @@protoc_insertion_point(module_scope)

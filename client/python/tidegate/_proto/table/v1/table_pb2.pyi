@@ -33,6 +33,32 @@ class CompactResponse(_message.Message):
     bytes_after: int
     def __init__(self, source: _Optional[str] = ..., version: _Optional[int] = ..., files_before: _Optional[int] = ..., files_after: _Optional[int] = ..., rows: _Optional[int] = ..., bytes_before: _Optional[int] = ..., bytes_after: _Optional[int] = ...) -> None: ...
 
+class VacuumRequest(_message.Message):
+    __slots__ = ("project", "name", "older_than", "dry_run")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OLDER_THAN_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    name: str
+    older_than: int
+    dry_run: bool
+    def __init__(self, project: _Optional[str] = ..., name: _Optional[str] = ..., older_than: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class VacuumResponse(_message.Message):
+    __slots__ = ("source", "version", "files", "bytes", "sealed_versions")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEALED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    version: int
+    files: int
+    bytes: int
+    sealed_versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, source: _Optional[str] = ..., version: _Optional[int] = ..., files: _Optional[int] = ..., bytes: _Optional[int] = ..., sealed_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class StatsRequest(_message.Message):
     __slots__ = ("project", "name")
     PROJECT_FIELD_NUMBER: _ClassVar[int]

@@ -1,11 +1,16 @@
-//! Local files whose writes survive power loss: the file is synced before its name appears, the folder after.
+//! Local files: writes survive power loss, reads of parts of a file reuse memory.
 //!
-//! The plain local store renames or links a file that may still be in memory only; after a power cut the log could then hold
-//! an empty commit. Everything but writing is the plain store's.
+//! A file is synced before its name appears, its folder after. The plain local store renames or links a file that may still
+//! be in memory only; after a power cut the log could then hold an empty commit.
+//!
+//! Parts of a file are read on the thread that asks, into [`Buffer`]s: files in the page cache are read at the speed of
+//! memory, where a hop to another thread and fresh memory for each part cost as much as the reading. Plans have threads of
+//! their own, so what waits for a disk is a plan. Everything else is the plain store's.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -19,30 +24,32 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
+use crate::buffers::Buffer;
+
 /// The name of this store in errors.
-const STORE: &str = "DurableFiles";
+const STORE: &str = "LocalFiles";
 
 /// Local files, from the root of the file system or from a folder.
 #[derive(Debug, Default)]
-pub(super) struct DurableFiles {
+pub(super) struct LocalFiles {
     files: Arc<LocalFileSystem>,
 }
 
-impl DurableFiles {
+impl LocalFiles {
     /// Files below a folder, which must exist.
     pub(super) fn below(folder: &FilePath) -> Result<Self> {
         Ok(Self { files: Arc::new(LocalFileSystem::new_with_prefix(folder)?) })
     }
 }
 
-impl std::fmt::Display for DurableFiles {
+impl std::fmt::Display for LocalFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{STORE}({})", self.files)
     }
 }
 
 #[async_trait]
-impl ObjectStore for DurableFiles {
+impl ObjectStore for LocalFiles {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let target = self.files.path_to_filesystem(location)?;
         let replace = match options.mode {
@@ -69,7 +76,8 @@ impl ObjectStore for DurableFiles {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.files.get_ranges(location, ranges).await
+        let path = self.files.path_to_filesystem(location)?;
+        read(&path, ranges).map_err(|source| io_error(location, source))
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -91,6 +99,22 @@ impl ObjectStore for DurableFiles {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.files.copy_opts(from, to, options).await
     }
+}
+
+fn read(path: &FilePath, ranges: &[Range<u64>]) -> std::io::Result<Vec<Bytes>> {
+    let file = File::open(path)?;
+    let part = |range: &Range<u64>| {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(std::io::Error::other)?;
+        // What a footer claims may be more than there is, and more than memory.
+        if range.end > file.metadata()?.len() {
+            let short = format!("bytes {} to {} are asked for of a file that ends before", range.start, range.end);
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, short));
+        }
+        let mut buffer = Buffer::of(length);
+        file.read_exact_at(&mut buffer, range.start)?;
+        Ok(Bytes::from_owner(buffer))
+    };
+    ranges.iter().map(part).collect()
 }
 
 /// Writes beside the target, syncs, then gives the file its name.
