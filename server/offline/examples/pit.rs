@@ -191,8 +191,7 @@ async fn training_set(
     spine: &str,
     spec: &Spec,
 ) -> Outcome<(Vec<RecordBatch>, Arc<dyn ExecutionPlan>)> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(spine)?)?.with_batch_size(BATCH_ROWS).build()?;
-    let spine: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+    let spine = read_spine(spine, runtime.settings().threads)?;
     let schema = spine.first().ok_or("the spine is empty")?.schema();
     let session = runtime.session();
     let table = MemTable::try_new(schema, vec![spine])?;
@@ -204,6 +203,44 @@ async fn training_set(
     // On the plan threads, as the server runs it.
     let batches = runtime.run(async move { Ok(collect(running, context.into()).await?) }).await?;
     Ok((batches, executed))
+}
+
+/// The rows of a Parquet file, its columns decoded side by side.
+fn read_spine(path: &str, threads: usize) -> Outcome<Vec<RecordBatch>> {
+    let metadata = ArrowReaderMetadata::load(&File::open(path)?, Default::default())?;
+    let (groups, columns) = (metadata.metadata().num_row_groups(), metadata.schema().fields().len());
+    let read = |unit: usize| -> Outcome<Vec<RecordBatch>> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(path)?, metadata.clone());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), [unit % columns]);
+        let reader = builder.with_projection(mask).with_row_groups(vec![unit / columns]).with_batch_size(BATCH_ROWS);
+        Ok(reader.build()?.collect::<Result<_, _>>()?)
+    };
+    let units = on_threads(threads, groups * columns, read)?;
+    let mut batches = Vec::new();
+    for group in units.chunks(columns) {
+        for at in 0..group.first().map_or(0, Vec::len) {
+            let arrays = group.iter().map(|column| column[at].column(0).clone()).collect();
+            batches.push(RecordBatch::try_new(metadata.schema().clone(), arrays)?);
+        }
+    }
+    Ok(batches)
+}
+
+/// What `work` makes of the numbers below `count`, in their order, each done by whichever thread is free.
+fn on_threads<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -> Outcome<T> + Sync) -> Outcome<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let share = || -> Outcome<Vec<(usize, T)>> {
+        let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|at| *at < count);
+        numbers.map(|at| Ok((at, work(at)?))).collect()
+    };
+    let done = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(share)).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| worker.join().map_err(|_| "a thread panicked")?;
+        workers.into_iter().map(join).collect::<Outcome<Vec<_>>>()
+    })?;
+    let mut done: Vec<(usize, T)> = done.into_iter().flatten().collect();
+    done.sort_by_key(|(at, _)| *at);
+    Ok(done.into_iter().map(|(_, made)| made).collect())
 }
 
 /// Adds the join's own times in seconds, of all views and of each; null where it does not tell them.
@@ -272,26 +309,18 @@ fn floor(spec: &Spec, asked: &Asked, threads: usize) -> Outcome<Value> {
         let metadata = ArrowReaderMetadata::load(&File::open(path)?, Default::default())?;
         groups.extend((0..metadata.metadata().num_row_groups()).map(|group| (path, columns, metadata.clone(), group)));
     }
-    let (next, rows) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || -> Outcome<()> {
-        while let Some((path, columns, metadata, group)) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(path)?, metadata.clone());
-            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
-            let reader = builder.with_projection(mask).with_row_groups(vec![*group]).with_batch_size(BATCH_ROWS);
-            for batch in reader.build()? {
-                rows.fetch_add(batch?.num_rows(), Ordering::Relaxed);
-            }
-        }
-        Ok(())
+    let read = |at: usize| -> Outcome<usize> {
+        let (path, columns, metadata, group) = &groups[at];
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(path)?, metadata.clone());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
+        let reader = builder.with_projection(mask).with_row_groups(vec![*group]).with_batch_size(BATCH_ROWS);
+        reader.build()?.map(|batch| Ok(batch?.num_rows())).sum()
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a thread panicked")?)
-    })?;
+    let rows: usize = on_threads(threads, groups.len(), read)?.into_iter().sum();
     Ok(json!({
         "floor_seconds": start.elapsed().as_secs_f64(),
         "floor_cpu_seconds": cpu_seconds() - cpu,
-        "floor_rows": rows.into_inner(),
+        "floor_rows": rows,
         "floor_files": files.len(),
     }))
 }

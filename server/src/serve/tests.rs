@@ -454,5 +454,5 @@ fn doors_name_no_engine() {
             }
         }
     }
-    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve"));
+    check(Path::new("src/serve"));
 }

@@ -37,6 +37,7 @@ pub use online::{FeatureReply, LookupReply, LookupRequest, Values, ViewTimes};
 pub use principal::Principal;
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
+pub use tidegate_offline::point_in_time::Counts;
 pub use tidegate_offline::training::{Sample, Split};
 pub use training_set::{Spine, SpineUploaded, TrainingSetRequest};
 

@@ -55,7 +55,7 @@ fn run(case: &Case) -> String {
 }
 
 fn run_all(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/file/tests").join(name);
+    let path = Path::new("src/file/tests").join(name);
     let text = fs::read_to_string(&path).expect(name);
     let cases = read(&text);
     assert!(!cases.is_empty(), "{name} has cases");

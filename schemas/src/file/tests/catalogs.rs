@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -15,10 +15,6 @@ use crate::time::{Availability, Nulls, UpperBound};
 use crate::types::DataType;
 
 use super::*;
-
-fn manifest(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 #[test]
 fn every_field_is_understood() {
@@ -44,7 +40,7 @@ fn every_field_is_understood() {
 #[test]
 fn version_1_is_frozen() {
     let catalog = good(EVERYTHING);
-    let path = manifest("src/file/tests/everything.v1.json");
+    let path = Path::new("src/file/tests/everything.v1.json");
     let current =
         format!("{}\n", serde_json::to_string_pretty(&document::sorted(to_document(&catalog))).expect("JSON"));
     let Ok(frozen) = fs::read_to_string(&path) else {
@@ -78,7 +74,7 @@ fn version_1_is_frozen() {
 
 #[test]
 fn the_committed_schema_is_current() {
-    let path = manifest("definitions.schema.json");
+    let path = Path::new("definitions.schema.json");
     let current = format!("{}\n", serde_json::to_string_pretty(&json_schema()).expect("JSON"));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(&path, &current).expect("the schema can be written");
@@ -417,7 +413,7 @@ fn random_value(rng: &mut StdRng, of: &DataType) -> Value {
 /// What the documentation shows as a whole file is one, and what it shows of a plan is what a plan says.
 #[test]
 fn the_documentation_is_right() {
-    let guide = fs::read_to_string(manifest("../docs/definitions.md")).expect("docs/definitions.md");
+    let guide = fs::read_to_string(Path::new("../docs/definitions.md")).expect("docs/definitions.md");
     let blocks = |language: &str| -> Vec<String> {
         let open = format!("```{language}\n");
         guide.split(&open).skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()

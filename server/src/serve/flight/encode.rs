@@ -19,12 +19,11 @@ use arrow_ipc::writer::IpcWriteOptions;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost::Message;
-use tidegate_offline::point_in_time::Counts;
 use tidegate_proto::flight::v1;
 use tonic::Status;
 
 use crate::serve::error::{panicked, status_in_full as status};
-use crate::service::{Batches, Error};
+use crate::service::{Batches, Counts, Error};
 
 /// Bodies are split to about this many bytes: large enough to amortise a message, small enough to keep a window busy.
 const BODY_BYTES_TARGET: usize = 2 << 20;
@@ -105,27 +104,41 @@ pub(crate) fn encode(batches: Batches) -> FlightStream {
     }
 }
 
-/// Puts what was counted into the last message. Each message waits for the next, so that the last is known.
+/// Messages whose last tells what was counted.
+struct Told {
+    messages: FlightStream,
+    counts: Counts,
+    /// The message before the next: it may be the last.
+    held: Option<FlightData>,
+}
+
 fn told_last(messages: FlightStream, counts: Counts) -> FlightStream {
-    let next = |(mut messages, held, counts): (FlightStream, Option<FlightData>, Counts)| async move {
-        let mut held = match held {
+    let rows = |mut messages: FlightStream| async move {
+        // The schema goes ahead: clients wait for it while the first rows are computed.
+        let schema = messages.next().await;
+        let rows = stream::unfold(Told { messages: messages.fuse().boxed(), counts, held: None }, Told::next);
+        stream::iter(schema).chain(rows)
+    };
+    stream::once(rows(messages)).flatten().boxed()
+}
+
+impl Told {
+    async fn next(mut self) -> Option<(Result<FlightData, Status>, Self)> {
+        let mut held = match self.held.take() {
             Some(held) => held,
-            None => match messages.next().await? {
+            None => match self.messages.next().await? {
                 Ok(first) => first,
-                Err(error) => return Some((Err(error), (messages, None, counts))),
+                Err(error) => return Some((Err(error), self)),
             },
         };
-        match messages.next().await {
-            Some(Ok(next)) => Some((Ok(held), (messages, Some(next), counts))),
+        match self.messages.next().await {
+            Some(Ok(next)) => self.held = Some(next),
             // What is held was computed before the error, which comes next.
-            Some(Err(error)) => Some((Ok(held), (stream::iter([Err(error)]).boxed(), None, counts))),
-            None => {
-                held.app_metadata = message(&counts).encode_to_vec().into();
-                Some((Ok(held), (messages, None, counts)))
-            }
+            Some(Err(error)) => self.messages = stream::iter([Err(error)]).fuse().boxed(),
+            None => held.app_metadata = message(&self.counts).encode_to_vec().into(),
         }
-    };
-    stream::unfold((messages.fuse().boxed(), None, counts), next).boxed()
+        Some((Ok(held), self))
+    }
 }
 
 fn message(counts: &Counts) -> v1::JoinCounts {
