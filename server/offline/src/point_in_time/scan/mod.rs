@@ -41,8 +41,9 @@ use intervals::Intervals;
 use slots::{Created, Offers, Reached, Slots};
 use worker::Worker;
 
-/// Delta writers may cut timestamp statistics to milliseconds; a maximum is widened by as much.
-const STATISTICS_SLACK: Micros = 999;
+/// Delta writers may cut timestamp statistics to milliseconds; a maximum is widened by as much. What is cut off counts as a
+/// whole millisecond, since times finer than a microsecond round up.
+const STATISTICS_SLACK: Micros = 1_000;
 
 /// Least rows of a piece of a row group, where there are fewer row groups than workers.
 const PIECE_ROWS: usize = 128 * 1024;
