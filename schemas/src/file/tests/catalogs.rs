@@ -43,8 +43,8 @@ fn version_1_is_frozen() {
     let path = Path::new("src/file/tests/everything.v1.json");
     let current =
         format!("{}\n", serde_json::to_string_pretty(&document::sorted(to_document(&catalog))).expect("JSON"));
-    let Ok(frozen) = fs::read_to_string(&path) else {
-        fs::write(&path, current).expect("the document can be written");
+    let Ok(frozen) = fs::read_to_string(path) else {
+        fs::write(path, current).expect("the document can be written");
         panic!("{} was written; read it, commit it, and run the tests again", path.display());
     };
     let frozen: Value = serde_json::from_str(&frozen).expect("the frozen document is JSON");
@@ -77,9 +77,9 @@ fn the_committed_schema_is_current() {
     let path = Path::new("definitions.schema.json");
     let current = format!("{}\n", serde_json::to_string_pretty(&json_schema()).expect("JSON"));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, &current).expect("the schema can be written");
+        fs::write(path, &current).expect("the schema can be written");
     }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
+    let committed = fs::read_to_string(path).unwrap_or_default();
     assert!(
         committed == current,
         "schemas/definitions.schema.json is not what the types say; run the tests with UPDATE_EXPECT=1 and commit it"

@@ -152,7 +152,7 @@ async fn a_vacuum_deletes_what_no_kept_version_needs() {
     let after = table.snapshot(None).await.unwrap();
     let orphan = folder.path().join("weather/part-of-a-write-that-broke-off.parquet");
     std::fs::write(&orphan, b"PAR1").unwrap();
-    let now = chrono::Utc::now().timestamp_micros();
+    let now = before.files[2].committed.unwrap();
     let vacuum = |now, older_than, keep: &[i64]| {
         let vacuum = Vacuum { now, older_than, keep: keep.iter().copied().collect(), dry_run: false };
         let (table, after) = (&table, &after);
