@@ -335,7 +335,7 @@ impl Join {
         self.reservation.try_grow(files.bytes() + scan::winner_bytes(index))?;
         let held = self.reservation.new_empty();
         let Some(window) = window else { return Ok((files, held, Box::new(Vec::new))) };
-        held.try_grow(scan::worker_bytes(&view, index) * self.workers)?;
+        held.try_grow(scan::worker_bytes(&view, index, self.workers))?;
         let scan = Scan {
             view,
             files: files.clone(),

@@ -14,6 +14,9 @@ use crate::buffers::Buffer;
 /// How much larger than its compressed form Snappy's output can be: a copy of 64 bytes takes 2 or 3.
 const SNAPPY_RATIO: usize = 32;
 
+/// The same of LZ4: a byte of its lengths stands for 255.
+const LZ4_RATIO: usize = 256;
+
 /// How the pages of a chunk are compressed, as far as it is undone here.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Codec {
@@ -56,11 +59,30 @@ impl Codec {
                 Ok(Bytes::from_owner(bytes))
             }
             Self::Lz4 { most } => {
-                let mut bytes = Buffer::of(most);
+                // What a damaged footer claims may be more than there is memory.
+                let mut bytes = Buffer::of(most.min(page.len().saturating_mul(LZ4_RATIO)));
                 let length = lz4_flex::block::decompress_into(&page, &mut bytes);
                 bytes.truncate(length.map_err(|error| corrupt(&error.to_string()))?);
                 Ok(Bytes::from_owner(bytes))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::Codec;
+
+    #[test]
+    fn a_page_takes_no_more_memory_than_it_can_fill() {
+        let (text, claimed) = (b"the same over and over, ".repeat(1_000), usize::MAX / 2);
+        let packed = Bytes::from(lz4_flex::block::compress(&text));
+        let undone = Codec::Lz4 { most: claimed }.undo(packed.clone()).expect("undone");
+        assert!(undone == text);
+        assert!(Codec::Lz4 { most: text.len() - 1 }.undo(packed).is_err(), "longer than it says");
+        let nothing = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
+        assert!(Codec::Snappy.undo(nothing).is_err(), "four gigabytes of six bytes");
     }
 }

@@ -76,9 +76,11 @@ pub(super) const SLOT_BYTES: usize = 32;
 /// Bytes of a slot's winner.
 pub(super) const WINNER_BYTES: usize = size_of::<Winner>();
 
-/// Bytes one worker's slots take.
-pub(super) fn worker_bytes(view: &View, index: &SpineIndex) -> usize {
-    if view.created_time.is_some() { Slots::<Micros>::bytes(index) } else { Slots::<()>::bytes(index) }
+/// Bytes that `workers` take for their slots and for what they know of the groups.
+pub(super) fn worker_bytes(view: &View, index: &SpineIndex, workers: usize) -> usize {
+    let slots = if view.created_time.is_some() { Slots::<Micros>::bytes(index) } else { Slots::<()>::bytes(index) };
+    let groups = index.latest().len();
+    groups * size_of::<Micros>() + workers * (slots + groups)
 }
 
 /// Bytes the winners of all slots take.
