@@ -80,7 +80,7 @@ pub(super) const WINNER_BYTES: usize = size_of::<Winner>();
 pub(super) fn worker_bytes(view: &View, index: &SpineIndex, workers: usize) -> usize {
     let slots = if view.created_time.is_some() { Slots::<Micros>::bytes(index) } else { Slots::<()>::bytes(index) };
     let groups = index.latest().len();
-    groups * size_of::<Micros>() + workers * (slots + groups)
+    size_of_val(index.latest()) + workers * (slots + groups)
 }
 
 /// Bytes the winners of all slots take.
