@@ -26,6 +26,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::{Map, Value, json};
 use tidegate_offline::point_in_time::{Feature, Key, Nulls, Spec, View, plan};
 use tidegate_offline::runtime::{Runtime, Settings};
+use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_offline::table::{Location, Table};
 use tidegate_schemas::time::{Availability, UpperBound};
 
@@ -132,9 +133,16 @@ impl Asked {
 
     /// Opens the tables.
     async fn spec(&self) -> Outcome<Spec> {
-        let mut views = Vec::new();
-        for view in self.views()? {
-            views.push(open(view, self.0["full_names"].as_bool().unwrap_or(false)).await?);
+        let (mut views, mut snapshots) = (Vec::new(), BTreeMap::<String, Arc<Snapshot>>::new());
+        for asked in self.views()? {
+            // Views of one table share what is read of it.
+            let table = text(asked, "table")?;
+            let snapshot = match snapshots.get(&table) {
+                Some(open) => open.clone(),
+                None => Table::open(&table, &Location::delta(&table)?).await?.snapshot(None).await?,
+            };
+            snapshots.insert(table, snapshot.clone());
+            views.push(view(asked, self.0["full_names"].as_bool().unwrap_or(false), snapshot)?);
         }
         Ok(Spec { spine_time: self.text("spine_time")?, views, as_of: None })
     }
@@ -144,7 +152,7 @@ fn text(value: &Value, field: &str) -> Outcome<String> {
     Ok(value[field].as_str().ok_or_else(|| format!("the spec has no text `{field}`: {value}"))?.to_owned())
 }
 
-async fn open(view: &Value, full_names: bool) -> Outcome<View> {
+fn view(view: &Value, full_names: bool, snapshot: Arc<Snapshot>) -> Outcome<View> {
     let (alias, event_time) = (text(view, "name")?, text(view, "event_time")?);
     let created_time = view["created_time"].as_str().map(str::to_owned);
     let keys: Map<String, Value> = view["keys"].as_object().cloned().unwrap_or_default();
@@ -153,8 +161,6 @@ async fn open(view: &Value, full_names: bool) -> Outcome<View> {
         Key { spine_column: ours.clone(), table_column }
     };
     let keys: Vec<Key> = keys.iter().map(key).collect();
-    let table = Table::open(&alias, &Location::delta(&text(view, "table")?)?).await?;
-    let snapshot = table.snapshot(None).await?;
     let named: Option<BTreeSet<&str>> =
         view["features"].as_array().map(|names| names.iter().filter_map(Value::as_str).collect());
     let chosen = |field: &&FieldRef| match &named {

@@ -1,8 +1,9 @@
 //! Writes checked rows as Parquet files that the point-in-time join reads cheaply.
 //!
 //! Rows are sorted by (keys, event time) within a file, in memory, a bounded number at a time; more rows make more files, in
-//! the order of arrival. Row groups of 128 k rows, page index and statistics on, times as deltas, light compression. The
-//! sort is stable, so of rows with equal keys and times the one that came later keeps the later address.
+//! the order of arrival. Row groups of 128 k rows, page index and statistics on, times as deltas; dictionaries and light
+//! compression where a sample of the rows shows that they pay. The sort is stable, so of rows with equal keys and times the
+//! one that came later keeps the later address.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use deltalake::kernel::Add;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::{Compression, Encoding, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -35,10 +36,10 @@ const FILE_ROWS: usize = 8 * ROW_GROUP_ROWS;
 /// Rows of a page: what late reading of single rows decodes around each.
 const PAGE_ROWS: usize = 8 * 1024;
 
-/// Rows that a file's compression is decided by.
+/// Rows that a file's dictionaries and compression are decided by.
 const SAMPLE_ROWS: usize = 64 * 1024;
 
-/// Share of its size that a column must come down to for compression to be worth its while.
+/// Share of its size that a column must come down to for a dictionary or compression to be worth its while.
 const WORTHWHILE: f64 = 0.5;
 
 /// Bytes of rows sorted at once, as Arrow holds them.
@@ -162,9 +163,8 @@ fn encode(schema: &SchemaRef, order: &[String], rows: &[RecordBatch]) -> Result<
     let stats = stats::of(&rows.project(&(0..named).collect::<Vec<_>>())?).to_string();
     let mut bytes = Vec::new();
     let unencodable = |source| Error::Parquet { table: String::new(), file: "to be written".to_owned(), source };
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(schema, &incompressible(schema, &rows)?)))
-            .map_err(unencodable)?;
+    let properties = Encodings::of(&rows)?.properties(schema);
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties)).map_err(unencodable)?;
     writer.write(&rows).map_err(unencodable)?;
     writer.close().map_err(unencodable)?;
     Ok((bytes, stats))
@@ -187,39 +187,87 @@ pub(crate) fn sort(rows: RecordBatch, order: &[String]) -> Result<RecordBatch> {
     Ok(take_record_batch(&rows, &UInt32Array::from(indices))?)
 }
 
-/// The columns that compression does not make smaller by enough to be worth undoing: a sample is written and looked at.
+/// The columns of a file that are written as they are: what shrinks them too little is left out.
 ///
-/// Read in place, one value of such a column costs one look; of a compressed one its whole page.
-fn incompressible(schema: &SchemaRef, rows: &RecordBatch) -> Result<Vec<String>> {
-    let failed = |source| Error::Parquet { table: String::new(), file: "to be written".to_owned(), source };
-    let properties = properties(schema, &[]);
-    let mut writer = ArrowWriter::try_new(std::io::sink(), schema.clone(), Some(properties)).map_err(failed)?;
-    writer.write(&rows.slice(0, rows.num_rows().min(SAMPLE_ROWS))).map_err(failed)?;
-    let written = writer.close().map_err(failed)?;
-    let Some(group) = written.row_groups().first() else { return Ok(Vec::new()) };
-    let poor = |column: &&ColumnChunkMetaData| {
-        column.compressed_size() as f64 > column.uncompressed_size() as f64 * WORTHWHILE
-    };
-    Ok(group.columns().iter().filter(poor).map(|column| column.column_path().string()).collect())
+/// Read in place, one value of such a column costs one look; of a compressed one its whole page, of one in a dictionary the
+/// look into the dictionary, which must be there whole.
+#[derive(Debug, Default)]
+struct Encodings {
+    /// Numbers without a dictionary.
+    plain: Vec<String>,
+    uncompressed: Vec<String>,
 }
 
-fn properties(schema: &SchemaRef, uncompressed: &[String]) -> WriterProperties {
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::LZ4_RAW)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS.min(1024))
-        .set_statistics_enabled(EnabledStatistics::Page);
-    for column in uncompressed {
-        let path: Vec<String> = column.split('.').map(str::to_owned).collect();
-        properties = properties.set_column_compression(ColumnPath::new(path), Compression::UNCOMPRESSED);
+impl Encodings {
+    /// Decides by writing a sample of the rows: first with dictionaries and compression, then without the dictionaries that
+    /// turned out not to be worth their while.
+    fn of(rows: &RecordBatch) -> Result<Self> {
+        let sample = rows.slice(0, rows.num_rows().min(SAMPLE_ROWS));
+        let mut chosen = Self::default();
+        let written = chosen.written(&sample)?;
+        chosen.plain = names(&written, |column| {
+            let raw = column.num_values().saturating_mul(width(column.column_type()));
+            column.dictionary_page_offset().is_some() && poor(column.uncompressed_size(), raw)
+        });
+        let uncompressed = |column: &ColumnChunkMetaData| poor(column.compressed_size(), column.uncompressed_size());
+        chosen.uncompressed = names(&written, uncompressed);
+        if !chosen.plain.is_empty() {
+            chosen.uncompressed = names(&chosen.written(&sample)?, uncompressed);
+        }
+        Ok(chosen)
     }
-    let times = schema.fields().iter().filter(|field| matches!(field.data_type(), DataType::Timestamp(..)));
-    for field in times.filter(|field| field.name() != COMMITTED) {
-        let column = ColumnPath::from(field.name().as_str());
-        properties = properties
-            .set_column_dictionary_enabled(column.clone(), false)
-            .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+
+    /// The columns as they come out when rows are written like this.
+    fn written(&self, rows: &RecordBatch) -> Result<Vec<ColumnChunkMetaData>> {
+        let failed = |source| Error::Parquet { table: String::new(), file: "to be written".to_owned(), source };
+        let properties = Self { plain: self.plain.clone(), uncompressed: Vec::new() }.properties(&rows.schema());
+        let mut writer = ArrowWriter::try_new(std::io::sink(), rows.schema(), Some(properties)).map_err(failed)?;
+        writer.write(rows).map_err(failed)?;
+        let written = writer.close().map_err(failed)?;
+        Ok(written.row_groups().first().map(|group| group.columns().to_vec()).unwrap_or_default())
     }
-    properties.build()
+
+    fn properties(&self, schema: &SchemaRef) -> WriterProperties {
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::LZ4_RAW)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_data_page_row_count_limit(PAGE_ROWS)
+            .set_write_batch_size(PAGE_ROWS.min(1024))
+            .set_statistics_enabled(EnabledStatistics::Page);
+        for column in &self.plain {
+            properties = properties.set_column_dictionary_enabled(path(column), false);
+        }
+        for column in &self.uncompressed {
+            properties = properties.set_column_compression(path(column), Compression::UNCOMPRESSED);
+        }
+        let times = schema.fields().iter().filter(|field| matches!(field.data_type(), DataType::Timestamp(..)));
+        for field in times.filter(|field| field.name() != COMMITTED) {
+            let column = ColumnPath::from(field.name().as_str());
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+        properties.build()
+    }
+}
+
+fn names(columns: &[ColumnChunkMetaData], which: impl Fn(&ColumnChunkMetaData) -> bool) -> Vec<String> {
+    columns.iter().filter(|column| which(column)).map(|column| column.column_path().string()).collect()
+}
+
+fn poor(now: i64, before: i64) -> bool {
+    now as f64 > before as f64 * WORTHWHILE
+}
+
+/// Bytes of a plain number; so many of anything else that a dictionary always pays.
+fn width(stored: Type) -> i64 {
+    match stored {
+        Type::INT32 | Type::FLOAT => 4,
+        Type::INT64 | Type::DOUBLE => 8,
+        _ => i64::MAX,
+    }
+}
+
+fn path(column: &str) -> ColumnPath {
+    ColumnPath::new(column.split('.').map(str::to_owned).collect())
 }
