@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array,
     Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use tidegate_proto::convert;
@@ -30,6 +30,8 @@ pub struct Lookup {
     pub selection: Selection,
     /// One column for each key, all of one length. Integers, text, bytes, booleans, timestamps and dates; no nulls.
     pub keys: Vec<(String, ArrayRef)>,
+    /// One column for each that the service's computed features need, as long as the keys.
+    pub request: Vec<(String, ArrayRef)>,
     /// Name outputs `view__feature`.
     pub full_names: bool,
     /// Ask for event times and ages.
@@ -42,7 +44,14 @@ impl Lookup {
     /// A lookup with times and without expired values.
     #[must_use]
     pub fn new(selection: Selection, keys: Vec<(String, ArrayRef)>) -> Self {
-        Self { selection, keys, full_names: false, include_times: true, return_expired: false }
+        Self {
+            selection,
+            keys,
+            request: Vec::new(),
+            full_names: false,
+            include_times: true,
+            return_expired: false,
+        }
     }
 }
 
@@ -112,6 +121,8 @@ impl Client {
             full_feature_names: lookup.full_names,
             include_times: lookup.include_times,
             return_expired: lookup.return_expired,
+            format: v1::ReplyFormat::Unspecified.into(),
+            request_columns: lookup.request.iter().map(request_column).collect::<Result<_>>()?,
         };
         let mut client: OnlineServiceClient<Channel> =
             OnlineServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -151,6 +162,16 @@ fn key_column(name: &str, column: &ArrayRef) -> Result<v1::KeyColumn> {
     Ok(v1::KeyColumn { name: name.to_owned(), values: Some(values) })
 }
 
+/// A column of any type, nulls included, as Arrow has it.
+fn request_column((name, column): &(String, ArrayRef)) -> Result<v1::RequestColumn> {
+    let schema = Arc::new(Schema::new(vec![Field::new(name, column.data_type().clone(), true)]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![column.clone()])?;
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &schema)?;
+    writer.write(&batch)?;
+    let values = v1::request_column::Values::ArrowIpc(writer.into_inner()?.into());
+    Ok(v1::RequestColumn { name: name.clone(), values: Some(values), presence: Vec::new() })
+}
+
 fn integers(column: &ArrayRef) -> Keys {
     Keys::Int64s(v1::Int64Values { values: column.as_primitive::<Int64Type>().values().to_vec() })
 }
@@ -175,8 +196,8 @@ fn feature_column(wire: v1::FeatureColumn, rows: usize) -> Result<Column> {
         .to_arrow();
     let presence = match wire.presence.len() {
         0 => None,
-        bytes if bytes * 8 >= rows => Some(NullBuffer::new(BooleanBuffer::new(Buffer::from(wire.presence), 0, rows))),
-        _ => return Err(malformed("has too short a presence bitmap")),
+        length if length == rows => Some(NullBuffer::new(BooleanBuffer::from(wire.presence))),
+        _ => return Err(malformed("has not one presence for each row")),
     };
     let values = match wire.values {
         None => new_null_array(&expected, rows),
@@ -185,11 +206,11 @@ fn feature_column(wire: v1::FeatureColumn, rows: usize) -> Result<Column> {
     let values = retype(&values, &expected).map_err(|what| malformed(&what))?;
     let statuses = match wire.statuses.is_empty() {
         true => vec![Status::Present; rows],
-        false => wire.statuses.iter().map(|byte| status(*byte)).collect(),
+        false => wire.statuses.iter().map(|it| status(*it)).collect(),
     };
     let reasons = match wire.reasons.is_empty() {
         true => vec![None; rows],
-        false => wire.reasons.iter().map(|byte| Some(status(*byte)).filter(|it| *it != Status::Unspecified)).collect(),
+        false => wire.reasons.iter().map(|it| Some(status(*it)).filter(|it| *it != Status::Unspecified)).collect(),
     };
     if statuses.len() != rows || reasons.len() != rows {
         return Err(malformed("has not one status for each row"));
@@ -245,8 +266,8 @@ fn retype(values: &ArrayRef, expected: &DataType) -> std::result::Result<ArrayRe
     }
 }
 
-fn status(byte: u8) -> Status {
-    Status::try_from(i32::from(byte)).unwrap_or(Status::Unspecified)
+fn status(number: i32) -> Status {
+    Status::try_from(number).unwrap_or(Status::Unspecified)
 }
 
 fn view_times(wire: v1::ViewTimes) -> ViewTimes {

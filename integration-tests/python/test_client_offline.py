@@ -291,28 +291,33 @@ def test_bad_keys_are_named() -> None:
 
 def reply() -> online_pb2.GetOnlineFeaturesResponse:
     pb = online_pb2
+    columns = {
+        "d": pa.array([1.5, None, -0.0]),
+        "f": pa.array([0.5, float("inf"), 2], pa.float32()),
+        "i": pa.array([1 << 62, 2, 3]),
+        "n": pa.array([-1, 2, 3], pa.int32()),
+        "t": pa.array([1_000_000, None, None], pa.timestamp("us", "UTC")),
+        "b": pa.array([True, False, None]),
+        "s": pa.array(["x", "", "y"]),
+        "tags": pa.array([["x"], None, []], pa.list_(pa.string())),
+    }
+    marks: dict[str, Any] = {
+        "d": {"statuses": [1, 3, 1]},
+        "t": {"statuses": [1, 4, 2]},
+        "b": {"statuses": [1, 1, 2]},
+        "s": {"statuses": [1, 5, 1], "reasons": [0, 3, 0]},
+    }
     sink = pa.BufferOutputStream()
-    batch = pa.record_batch({"tags": pa.array([["x"], None, []], pa.list_(pa.string()))})
+    batch = pa.record_batch(columns)
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    of = pb.FeatureColumn
     return pb.GetOnlineFeaturesResponse(
         rows=3,
         catalog_version=4,
-        features=[
-            of(name="d", data_type="float64", doubles=pb.DoubleValues(values=[1.5, 0, -0.0]), presence=b"\x05", statuses=b"\x01\x03\x01"),
-            of(name="f", data_type="float32", floats=pb.FloatValues(values=[0.5, float("inf"), 2])),
-            of(name="i", data_type="int64", int64s=pb.Int64Values(values=[1 << 62, 2, 3])),
-            of(name="n", data_type="int32", int32s=pb.Int32Values(values=[-1, 2, 3])),
-            of(name="t", data_type="timestamp", int64s=pb.Int64Values(values=[1_000_000, 0, 0]), presence=b"\x01", statuses=b"\x01\x04\x02"),
-            of(name="day", data_type="date", int32s=pb.Int32Values(values=[1, 2, 3])),
-            of(name="b", data_type="bool", bools=pb.BoolValues(values=[True, False, False]), presence=b"\x03", statuses=b"\x01\x01\x02"),
-            of(name="s", data_type="string", strings=pb.StringValues(values=["x", "", "y"]), statuses=b"\x01\x05\x01", reasons=b"\x00\x03\x00"),
-            of(name="y", data_type="bytes", bytes=pb.BytesValues(values=[b"", b"1", b"2"])),
-            of(name="tags", data_type="list<string>", arrow_ipc=sink.getvalue().to_pybytes()),
-        ],
+        features=[pb.FeatureColumn(name=name, data_type=name, **marks.get(name, {})) for name in columns],
         views=[pb.ViewTimes(view="v", event_times=[1_000_000, -(1 << 63), 0], ages=[5, -1, 6])],
-    )  # fmt: skip
+        arrow_ipc=sink.getvalue().to_pybytes(),
+    )
 
 
 def test_replies_become_values() -> None:
@@ -325,10 +330,8 @@ def test_replies_become_values() -> None:
         "i": [1 << 62, 2, 3],
         "n": [-1, 2, 3],
         "t": [datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc), None, None],
-        "day": [date(1970, 1, 2), date(1970, 1, 3), date(1970, 1, 4)],
         "b": [True, False, None],
         "s": ["x", "", "y"],
-        "y": [b"", b"1", b"2"],
         "tags": [["x"], None, []],
     }
     assert result.to_arrow(include_keys=False).schema.field("t").type == pa.timestamp("us", "UTC")
@@ -338,7 +341,32 @@ def test_replies_become_values() -> None:
     assert result.reasons["d"] == [None] * 3
     assert result.event_times["v"][:2] == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc), None]
     assert result.ages["v"] == [timedelta(microseconds=5), None, timedelta(microseconds=6)]
-    assert result.to_pandas().shape == (3, 11)
+    assert result.to_pandas().shape == (3, 9)
+
+
+def test_numbers_become_a_matrix() -> None:
+    import numpy
+
+    columns = {"a": pa.array([1.5, None]), "b": pa.array([7, 8]), "c": pa.array([True, None]), "d": pa.array([1, None])}
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.table(columns).schema) as writer:
+        writer.write_table(pa.table(columns))
+    reply = online_pb2.GetOnlineFeaturesResponse(rows=2, arrow_ipc=sink.getvalue().to_pybytes())
+    matrix = tidegate.OnlineResult(pa.table({"k": [1, 2]}), reply).to_numpy()
+    nan = float("nan")
+    numpy.testing.assert_array_equal(matrix, [[1.5, 7, 1, 1], [nan, 8, nan, nan]])
+    with pytest.raises(tidegate.InvalidError, match="`t` is timestamp"):
+        tidegate.OnlineResult(pa.table({"k": ["a", "b", "c"]}), reply_without("tags", "s")).to_numpy()
+
+
+def reply_without(*names: str) -> online_pb2.GetOnlineFeaturesResponse:
+    found = reply()
+    table = pa.ipc.open_stream(found.arrow_ipc).read_all().drop_columns(list(names))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    found.arrow_ipc = sink.getvalue().to_pybytes()
+    return found
 
 
 # Errors

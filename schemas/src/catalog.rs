@@ -6,7 +6,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::definition::{Column, Entity, Feature, FeatureService, FeatureView, Source, ViewUse};
+use crate::definition::{Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Source, ViewUse};
 use crate::types::DataType;
 
 /// All definitions of one project. Every name that one definition mentions exists.
@@ -61,11 +61,23 @@ pub struct ResolvedView {
     pub features: Vec<ResolvedFeature>,
 }
 
+/// What a service consists of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServiceParts {
+    pub(crate) uses: Vec<ViewUse>,
+    pub(crate) request: Vec<Column>,
+    pub(crate) computed: Vec<ComputedFeature>,
+}
+
 /// What a reader asked for, resolved against a catalog.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// The uses in the order asked.
     pub views: Vec<ResolvedView>,
+    /// Columns that a request brings and a spine has, for the computed features.
+    pub request: Vec<Column>,
+    /// Features computed from the others, in order.
+    pub computed: Vec<ComputedFeature>,
 }
 
 /// What a reader asks for.
@@ -174,31 +186,34 @@ impl Catalog {
     /// # Errors
     /// A name that does not exist, or outputs that clash while `full_names` is off.
     pub fn resolve(&self, selection: &Selection, full_names: bool) -> Result<Resolved, ResolveError> {
-        let (uses, full_names) = match selection {
+        let (parts, full_names) = match selection {
             Selection::Service(name) => {
                 let service = self
                     .services
                     .get(name)
                     .ok_or_else(|| self.unknown("feature service", name, self.services.keys().map(String::as_str)))?;
-                (self.service_uses(service), full_names || service.full_names)
+                (self.service_parts(service), full_names || service.full_names)
             }
-            Selection::Features(references) => (self.reference_uses(references)?, full_names),
+            Selection::Features(references) => {
+                (ServiceParts { uses: self.reference_uses(references)?, ..ServiceParts::default() }, full_names)
+            }
         };
+        let ServiceParts { uses, request, computed } = parts;
         if uses.is_empty() {
             return Err(ResolveError::Empty);
         }
         let views = uses.iter().map(|used| self.resolve_use(used, full_names)).collect::<Result<Vec<_>, _>>()?;
-        check_clashes(&views)?;
-        Ok(Resolved { views })
+        check_clashes(&views, &computed)?;
+        Ok(Resolved { views, request, computed })
     }
 
-    /// A service's uses with those of the services it includes, each service once.
-    pub(crate) fn service_uses(&self, service: &FeatureService) -> Vec<ViewUse> {
+    /// What a service consists of, with what the services it includes consist of, each service once.
+    pub(crate) fn service_parts(&self, service: &FeatureService) -> ServiceParts {
         #[derive(Default)]
         struct Walk<'a> {
             seen: BTreeSet<&'a str>,
             taken: BTreeSet<&'a ViewUse>,
-            uses: Vec<ViewUse>,
+            parts: ServiceParts,
         }
         fn walk<'a>(catalog: &'a Catalog, service: &'a FeatureService, into: &mut Walk<'a>) {
             if !into.seen.insert(&service.name) {
@@ -209,13 +224,19 @@ impl Catalog {
             }
             for used in &service.uses {
                 if into.taken.insert(used) {
-                    into.uses.push(used.clone());
+                    into.parts.uses.push(used.clone());
                 }
             }
+            for column in &service.request {
+                if !into.parts.request.contains(column) {
+                    into.parts.request.push(column.clone());
+                }
+            }
+            into.parts.computed.extend(service.computed.iter().cloned());
         }
         let mut found = Walk::default();
         walk(self, service, &mut found);
-        found.uses
+        found.parts
     }
 
     /// References gathered by view, views in the order first named.
@@ -290,13 +311,16 @@ impl Catalog {
     }
 }
 
-fn check_clashes(views: &[ResolvedView]) -> Result<(), ResolveError> {
+fn check_clashes(views: &[ResolvedView], computed: &[ComputedFeature]) -> Result<(), ResolveError> {
     let mut by_output: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for view in views {
         for feature in &view.features {
             let from = format!("{}:{}", view.alias, feature.feature.name);
             by_output.entry(&feature.output).or_default().push(from);
         }
+    }
+    for feature in computed {
+        by_output.entry(&feature.name).or_default().push(format!("computed:{}", feature.name));
     }
     let clashes: Vec<String> = by_output.into_values().filter(|from| from.len() > 1).flatten().collect();
     if clashes.is_empty() { Ok(()) } else { Err(ResolveError::Clash(clashes)) }

@@ -220,6 +220,36 @@ pub struct FeatureService {
     pub uses: Vec<ViewUse>,
     /// Whether outputs are always named `view__feature`.
     pub full_names: bool,
+    /// Columns that a lookup brings along, and a spine has, for the computed features.
+    pub request: Vec<Column>,
+    /// Request-time features, in the order they are computed and put out, after those of the views.
+    pub computed: Vec<ComputedFeature>,
     /// Description, owner, tags.
     pub about: About,
+}
+
+/// A feature that is computed when it is asked for, from the features of the views and what the request brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComputedFeature {
+    /// The output's name, in short and in full.
+    pub name: String,
+    /// Its type.
+    pub data_type: DataType,
+    /// SQL over `view.feature`, `request.column`, and `computed.feature` for those before it; the first part may be left out
+    /// where the second is enough.
+    pub expression: String,
+    /// What a row gets in which the expression fails.
+    pub on_error: OnError,
+    /// One sentence on what it is.
+    pub description: Option<String>,
+}
+
+/// What a row gets in which an expression fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// No value; a lookup says FAILED.
+    #[default]
+    Failed,
+    /// A null.
+    Null,
 }

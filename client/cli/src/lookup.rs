@@ -24,6 +24,7 @@ use crate::{Globals, session};
   tidegate lookup late_arrival --key origin=EWR carrier=UA tailnum=N14228
   tidegate lookup origin_weather:temp origin_weather:wind --key origin=EWR --key origin=JFK
   tidegate lookup late_arrival --key origin=EWR carrier=UA tailnum=N14228 --json | jq '.[0].features.temp.value'
+  tidegate lookup fares --key user=7 --request amount=12.5
 
 Naming a key again adds an entity row; every key is named for every row.")]
 pub struct Args {
@@ -33,6 +34,9 @@ pub struct Args {
     /// Keys of the entities to look up.
     #[arg(long = "key", short = 'k', num_args = 1.., value_name = "NAME=VALUE", value_parser = key)]
     keys: Vec<(String, String)>,
+    /// What computed features need beside the keys; named as often as the keys, or once for all rows.
+    #[arg(long = "request", short = 'r', num_args = 1.., value_name = "NAME=VALUE", value_parser = key)]
+    request: Vec<(String, String)>,
     /// Name features `view__feature`.
     #[arg(long)]
     full_names: bool,
@@ -66,7 +70,9 @@ pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut Output) -> Res
     let selection = selection(&args.selection, &catalog);
     let resolved = catalog.resolve(&selection, args.full_names).map_err(|error| Failure::new(error.to_string()))?;
     let keys = keys(&args.keys, &resolved)?;
+    let rows = keys.first().map_or(1, |(_, column)| column.len());
     let lookup = Lookup {
+        request: request(&args.request, &resolved, rows)?,
         full_names: args.full_names,
         return_expired: args.return_expired,
         ..Lookup::new(selection, keys.clone())
@@ -107,6 +113,37 @@ pub(crate) fn keys(given: &[(String, String)], resolved: &Resolved) -> Result<Ve
     let columns = columns.collect::<Result<Vec<_>>>()?;
     check_lengths(&columns)?;
     Ok(columns)
+}
+
+/// The request's columns, typed by the definitions; a single value stands for all rows.
+fn request(given: &[(String, String)], resolved: &Resolved, rows: usize) -> Result<Vec<(String, ArrayRef)>> {
+    let names: Vec<&str> = resolved.request.iter().map(|column| column.name.as_str()).collect();
+    if let Some((name, _)) = given.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+        let failure = Failure::new(format!("`{name}` is no request column of what is looked up"));
+        return Err(match (nearest(name, names.iter().copied()), names.is_empty()) {
+            (Some(near), _) => failure.help(format!("did you mean `{near}`?")),
+            (None, true) => failure.help("nothing is computed there: leave --request out"),
+            (None, false) => failure.help(format!("they are {}", names.join(", "))),
+        });
+    }
+    let column = |column: &tidegate_schemas::definition::Column| {
+        let (name, of) = (&column.name, column.data_type.to_arrow());
+        let values = given.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let mut values: Vec<&str> = values.collect();
+        match values.as_slice() {
+            [] => {
+                return Err(Failure::new(format!("missing request column: {name}"))
+                    .help(format!("give it with --request {name}=VALUE")));
+            }
+            [one] => values = vec![*one; rows],
+            _ => {}
+        }
+        let parsed = parse_column(&StringArray::from(values), &of, Rounding::Down).map_err(|bad| {
+            Failure::new(format!("request column `{name}`: `{}` is no {}", bad.value, type_name(&of)))
+        })?;
+        Ok((name.clone(), parsed))
+    };
+    resolved.request.iter().map(column).collect()
 }
 
 fn check_lengths(columns: &[(String, ArrayRef)]) -> Result<()> {

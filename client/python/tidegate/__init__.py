@@ -11,7 +11,17 @@ with tidegate.Client(project="flights") as client:
 """
 
 from tidegate.client import Client
-from tidegate.definitions import Entity, Feature, FeatureService, FeatureView, Source, ViewUse, to_document, to_yaml
+from tidegate.definitions import (
+    Computed,
+    Entity,
+    Feature,
+    FeatureService,
+    FeatureView,
+    Source,
+    ViewUse,
+    to_document,
+    to_yaml,
+)
 from tidegate.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -50,6 +60,7 @@ __all__ = [
     "Change",
     "Client",
     "ColumnOverlap",
+    "Computed",
     "Compacted",
     "ConflictError",
     "CorruptError",

@@ -419,6 +419,7 @@ class Client:
         features: Iterable[str] | str | None = None,
         service: str | None = None,
         *,
+        request: Any = None,
         full_names: bool = False,
         include_times: bool = False,
         return_expired: bool = False,
@@ -426,25 +427,27 @@ class Client:
     ) -> OnlineResult:
         """The newest served values for some entity rows; rows keep their order and duplicates.
 
-        `keys` is a dict of column to values (one value stands for all rows), a list of dicts, or any table. `timeout` is in
-        seconds.
+        `keys` is a dict of column to values (one value stands for all rows), a list of dicts, or any table; `request` is the
+        same for the columns that the service's computed features need. `timeout` is in seconds.
 
             result = client.get_online_features({"origin": ["JFK", "LGA"]}, service="late_arrival", include_times=True)
-            result.to_dict(), result.statuses["temp"], result.ages["origin_weather"]
+            result.to_numpy(), result.statuses["temp"], result.ages["origin_weather"]
         """
         table = online.key_table(keys)
         selection = online.references(features, service)
-        request = online_pb2.GetOnlineFeaturesRequest(
+        message = online_pb2.GetOnlineFeaturesRequest(
             project=self.project,
             feature_service=selection.get("feature_service"),
             keys=online.encode_keys(table),
+            request_columns=online.encode_request(request, table.num_rows),
             full_feature_names=full_names,
             include_times=include_times,
             return_expired=return_expired,
+            format=online_pb2.REPLY_FORMAT_ARROW,
         )
         if "references" in selection:
-            request.features.references.extend(selection["references"])
-        reply = self._transport.call(_ONLINE, request, online_pb2.GetOnlineFeaturesResponse, timeout)
+            message.features.references.extend(selection["references"])
+        reply = self._transport.call(_ONLINE, message, online_pb2.GetOnlineFeaturesResponse, timeout)
         return OnlineResult(table, reply)
 
     def materialize(

@@ -115,6 +115,32 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """A feature computed when it is asked for: SQL over `view.feature`, `request.column`, and `computed.feature` for those before.
+
+    `on_error` is `"failed"` or `"null"`: what a row gets in which the expression fails.
+    """
+
+    name: str
+    type: str
+    expression: str
+    on_error: str | None = None
+    description: str | None = None
+
+    def document(self) -> Document:
+        """As a definition file has it."""
+        return _present(
+            {
+                "name": self.name,
+                "type": self.type,
+                "expression": self.expression,
+                "on_error": self.on_error,
+                "description": self.description,
+            }
+        )
+
+
+@dataclass(frozen=True)
 class ViewUse:
     """A service's use of a view: some of its features, under an alias, with keys found in other columns."""
 
@@ -193,12 +219,18 @@ class FeatureView(About):
 
 @dataclass(frozen=True)
 class FeatureService(About):
-    """What a model asks for."""
+    """What a model asks for.
+
+    `computed` are features computed when they are asked for, from those of the views and from `request`: columns that a
+    lookup brings along and a spine has, name to type.
+    """
 
     name: str
     views: Sequence[FeatureView | ViewUse | str]
     includes: Sequence[FeatureService | str] = ()
     full_names: bool = False
+    request: Mapping[str, str] = field(default_factory=dict)
+    computed: Sequence[Computed] = ()
 
     def document(self) -> Document:
         """As a definition file has it."""
@@ -209,6 +241,8 @@ class FeatureService(About):
                 "includes": [_name(service) for service in self.includes],
                 "full_names": self.full_names or None,
                 "views": [use.document() for use in uses],
+                "request": [{"name": name, "type": of} for name, of in self.request.items()],
+                "computed": [feature.document() for feature in self.computed],
                 **self._about(),
             }
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -15,6 +14,7 @@ from tidegate._proto.online.v1 import online_pb2
 from tidegate.errors import InvalidError, translated
 
 if TYPE_CHECKING:
+    import numpy
     import pandas
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -60,14 +60,16 @@ class OnlineResult:
     @property
     def statuses(self) -> dict[str, list[Status]]:
         """For each feature, the status of each row."""
-        return {column.name: self._statuses(column) for column in self._reply.features}
+        return {
+            column.name: [Status(status) for status in column.statuses] or [Status.PRESENT] * len(self)
+            for column in self._reply.features
+        }
 
     @property
     def reasons(self) -> dict[str, list[Status | None]]:
         """For each feature, what a default stands in for; None where none does."""
-        rows = len(self)
         return {
-            column.name: [Status(reason) if reason else None for reason in bytes(column.reasons) or bytes(rows)]
+            column.name: [Status(reason) if reason else None for reason in column.reasons] or [None] * len(self)
             for column in self._reply.features
         }
 
@@ -93,8 +95,7 @@ class OnlineResult:
     def to_arrow(self, *, include_keys: bool = True) -> pa.Table:
         """One column for each key and feature."""
         if self._arrow is None:
-            columns = [_column(column, len(self)) for column in self._reply.features]
-            self._arrow = pa.table(columns, names=[column.name for column in self._reply.features])
+            self._arrow = pa.ipc.open_stream(self._reply.arrow_ipc).read_all()
         if not include_keys:
             return self._arrow
         table = self._keys
@@ -102,6 +103,26 @@ class OnlineResult:
             if name not in table.column_names:
                 table = table.append_column(name, column)
         return table
+
+    def to_numpy(self) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
+        """A matrix of float64, a row for each entity row and a column for each feature: what models take.
+
+        NaN stands where there is no value. Features must be numbers or booleans; leave others out of the service, or use
+        `to_arrow`.
+        """
+        import numpy
+
+        table = self.to_arrow(include_keys=False)
+        matrix = numpy.empty((len(self), table.num_columns), order="F")
+        for at, field in enumerate(table.schema):
+            of = field.type
+            if not (pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_boolean(of)):
+                raise InvalidError(
+                    f"feature `{field.name}` is {of} and does not go into a matrix of numbers; leave it out, or use "
+                    "to_arrow()"
+                )
+            matrix[:, at] = _numbers(table.column(at))
+        return matrix
 
     def to_dict(self, *, include_keys: bool = True) -> dict[str, list[Any]]:
         """Column name to values."""
@@ -116,10 +137,12 @@ class OnlineResult:
     def __repr__(self) -> str:
         return f"OnlineResult({len(self)} rows: {', '.join(column.name for column in self._reply.features)})"
 
-    def _statuses(self, column: online_pb2.FeatureColumn) -> list[Status]:
-        if not column.statuses:
-            return [Status.PRESENT] * len(self)
-        return [Status(status) for status in column.statuses]
+
+def _numbers(column: pa.ChunkedArray) -> Any:
+    """A column as numbers, NaN where it is null."""
+    if column.null_count or pa.types.is_boolean(column.type):
+        column = column.cast(pa.float64(), safe=False)
+    return column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
 
 
 def key_table(keys: Any) -> pa.Table:
@@ -135,9 +158,7 @@ def key_table(keys: Any) -> pa.Table:
 
 def _broadcast(keys: Mapping[str, Any]) -> dict[str, Any]:
     """One value stands for as many rows as the other columns have."""
-    single = {
-        name for name, values in keys.items() if isinstance(values, (str, bytes)) or not hasattr(values, "__len__")
-    }
+    single = {name for name, values in keys.items() if _is_single(values)}
     rows = next((len(values) for name, values in keys.items() if name not in single), 1)
     return {name: [values] * rows if name in single else values for name, values in keys.items()}
 
@@ -148,6 +169,28 @@ def encode_keys(table: pa.Table) -> list[online_pb2.KeyColumn]:
         raise InvalidError("a lookup needs at least one key column; give keys as {'key': [value, …]}")
     with translated():
         return [_key(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+
+
+def encode_request(columns: Any, rows: int) -> list[online_pb2.RequestColumn]:
+    """Columns of any type, nulls included; one value stands for all rows."""
+    if columns is None:
+        return []
+    if isinstance(columns, Mapping):
+        columns = {name: [values] * rows if _is_single(values) else values for name, values in columns.items()}
+    encoded = []
+    with translated():
+        table = inputs.reader(columns).read_all()
+        for name in table.column_names:
+            one = table.select([name])
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, one.schema) as writer:
+                writer.write_table(one.combine_chunks())
+            encoded.append(online_pb2.RequestColumn(name=name, arrow_ipc=sink.getvalue().to_pybytes()))
+    return encoded
+
+
+def _is_single(values: Any) -> bool:
+    return isinstance(values, (str, bytes)) or not hasattr(values, "__len__")
 
 
 def _key(name: str, column: pa.ChunkedArray) -> online_pb2.KeyColumn:
@@ -180,40 +223,6 @@ def _key(name: str, column: pa.ChunkedArray) -> online_pb2.KeyColumn:
 def _integers(name: str, column: pa.ChunkedArray) -> online_pb2.KeyColumn:
     values = column.cast(pa.int64()).to_pylist()
     return online_pb2.KeyColumn(name=name, int64s=online_pb2.Int64Values(values=values))
-
-
-_FIXED: dict[str, tuple[str, pa.DataType]] = {
-    "doubles": ("d", pa.float64()),
-    "floats": ("f", pa.float32()),
-    "int64s": ("q", pa.int64()),
-    "int32s": ("i", pa.int32()),
-}
-
-
-def _column(column: online_pb2.FeatureColumn, rows: int) -> pa.Array:
-    """A column of the reply as an Arrow array of the feature's own type."""
-    kind = column.WhichOneof("values")
-    if kind is None:
-        return pa.nulls(rows)
-    if kind == "arrow_ipc":
-        return pa.ipc.open_stream(column.arrow_ipc).read_all().column(0).combine_chunks()
-    values = getattr(column, kind).values
-    presence = pa.py_buffer(column.presence) if column.presence else None
-    if kind in _FIXED:
-        code, storage = _FIXED[kind]
-        data = pa.py_buffer(array.array(code, values).tobytes())
-        return _as_feature_type(pa.Array.from_buffers(storage, rows, [presence, data]), column.data_type)
-    present = [True] * rows if presence is None else [bool(column.presence[i >> 3] >> (i & 7) & 1) for i in range(rows)]
-    of = {"bools": pa.bool_(), "strings": pa.string(), "bytes": pa.binary()}[kind]
-    return pa.array([value if there else None for value, there in zip(values, present, strict=True)], of)
-
-
-def _as_feature_type(values: pa.Array, name: str) -> pa.Array:
-    if name == "timestamp":
-        return values.cast(pa.timestamp("us", "UTC"))
-    if name == "date":
-        return values.cast(pa.int32()).cast(pa.date32())
-    return values
 
 
 def references(features: Any, service: str | None) -> dict[str, Any]:

@@ -16,9 +16,9 @@ fn column(data_type: &str, values: Values) -> v1::FeatureColumn {
 fn doubles_keep_their_bits_and_their_gaps() {
     let values = Values::Doubles(v1::DoubleValues { values: vec![-0.0, f64::NAN, 0.0] });
     let wire = v1::FeatureColumn {
-        presence: vec![0b011].into(),
-        statuses: vec![1, 1, 3].into(),
-        reasons: vec![0, 0, 0].into(),
+        presence: vec![true, true, false],
+        statuses: vec![1, 1, 3],
+        reasons: vec![0, 0, 0],
         ..column("float64", values)
     };
     let got = feature_column(wire, 3).unwrap();
@@ -41,7 +41,7 @@ fn integers_become_the_times_they_stand_for() {
 #[test]
 fn text_keeps_the_difference_between_empty_and_absent() {
     let values = Values::Strings(v1::StringValues { values: vec![String::new(), String::new()] });
-    let wire = v1::FeatureColumn { presence: vec![0b01].into(), ..column("string", values) };
+    let wire = v1::FeatureColumn { presence: vec![true, false], ..column("string", values) };
     let got = feature_column(wire, 2).unwrap();
     let text = got.values.as_string::<i32>();
     assert!(text.is_valid(0) && text.is_null(1));
@@ -54,8 +54,8 @@ fn contradicting_replies_are_refused() {
     let mistyped = column("float64", Values::Bools(v1::BoolValues { values: vec![true] }));
     assert!(matches!(feature_column(mistyped, 1), Err(Error::Protocol(_))));
     let values = Values::Doubles(v1::DoubleValues { values: vec![1.0; 9] });
-    let bitmap = v1::FeatureColumn { presence: vec![0xff].into(), ..column("float64", values) };
-    assert!(matches!(feature_column(bitmap, 9), Err(Error::Protocol(_))));
+    let short = v1::FeatureColumn { presence: vec![true; 8], ..column("float64", values) };
+    assert!(matches!(feature_column(short, 9), Err(Error::Protocol(_))));
     let ipc = column("list<int64>", Values::ArrowIpc(vec![1, 2, 3].into()));
     assert!(matches!(feature_column(ipc, 1), Err(Error::Protocol(_))));
 }
@@ -82,6 +82,7 @@ fn an_answer_is_one_batch() {
         features: vec![column("int64", Values::Int64s(v1::Int64Values { values: vec![4] }))],
         views: vec![v1::ViewTimes { view: "v".into(), event_times: vec![i64::MIN], ages: vec![-1] }],
         catalog_version: 3,
+        ..v1::GetOnlineFeaturesResponse::default()
     };
     let got = decode(wire).unwrap();
     assert_eq!(got.to_record_batch().unwrap().num_rows(), 1);

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::catalog::Catalog;
-use crate::definition::{Column, Entity, Feature, FeatureService, FeatureView, Kind, Location, Source, ViewUse};
+use crate::definition::{
+    Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Kind, Location, OnError, Source, ViewUse,
+};
 use crate::duration;
 use crate::time::{Availability, Micros, Nulls, UpperBound};
 use crate::types::DataType;
@@ -53,7 +55,6 @@ fn entity(entity: &Entity) -> v1::Entity {
 }
 
 fn source(source: &Source) -> v1::Source {
-    let column = |column: &Column| v1::Column { name: column.name.clone(), data_type: type_name(&column.data_type) };
     v1::Source {
         name: source.name.clone(),
         table: match &source.location {
@@ -118,9 +119,24 @@ fn service(service: &FeatureService) -> v1::FeatureService {
         includes: service.includes.clone(),
         full_names: service.full_names,
         views: service.uses.iter().map(view_use).collect(),
+        request: service.request.iter().map(column).collect(),
+        computed: service.computed.iter().map(computed).collect(),
         description: service.about.description.clone(),
         owner: service.about.owner.clone(),
         tags: service.about.tags.clone(),
+    }
+}
+
+fn computed(feature: &ComputedFeature) -> v1::Computed {
+    v1::Computed {
+        name: feature.name.clone(),
+        data_type: type_name(&feature.data_type),
+        expression: feature.expression.clone(),
+        on_error: match feature.on_error {
+            OnError::Failed => None,
+            OnError::Null => Some(v1::OnError::Null),
+        },
+        description: feature.description.clone(),
     }
 }
 
@@ -131,6 +147,10 @@ fn view_use(used: &ViewUse) -> v1::ViewUse {
         alias: used.alias.clone(),
         keys: used.keys.clone(),
     }
+}
+
+fn column(column: &Column) -> v1::Column {
+    v1::Column { name: column.name.clone(), data_type: type_name(&column.data_type) }
 }
 
 fn type_name(data_type: &DataType) -> v1::TypeName {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::v1;
 
 /// Fields in the order they are written; any others follow by name.
-pub(crate) const ORDER: [&str; 33] = [
+pub(crate) const ORDER: [&str; 37] = [
     "version",
     "project",
     "entities",
@@ -34,10 +34,14 @@ pub(crate) const ORDER: [&str; 33] = [
     "includes",
     "full_names",
     "views",
+    "request",
+    "computed",
     "alias",
     "column",
     "default",
     "features",
+    "expression",
+    "on_error",
     "description",
     "owner",
 ];

@@ -47,6 +47,18 @@ pub struct Definitions {
     read: Read,
 }
 
+impl Definitions {
+    /// A problem with the computed features of a service, which another part of the program found.
+    #[must_use]
+    pub fn service_problem(&self, service: &str, message: &str) -> Problem {
+        let place = [yaml::Step::Field("computed")];
+        match self.read.items.services.iter().find(|item| item.value.name == service) {
+            Some(item) => item.problem(&place, message, None),
+            None => Problem { file: item::REGISTRY.to_owned(), message: message.to_owned(), ..Problem::default() },
+        }
+    }
+}
+
 /// Reads files; hand the result to [`crate::plan::merge`] with the project's present catalog.
 ///
 /// # Errors

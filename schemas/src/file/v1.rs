@@ -286,6 +286,12 @@ pub(crate) struct FeatureService {
     /// The views used, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub views: Vec<ViewUse>,
+    /// Columns that a lookup brings along, and a spine has, for the computed features.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request: Vec<Column>,
+    /// Features computed when they are asked for, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub computed: Vec<Computed>,
     /// One sentence on what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -295,6 +301,38 @@ pub(crate) struct FeatureService {
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+}
+
+/// A feature that is computed when it is asked for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "computed feature")]
+pub(crate) struct Computed {
+    /// The output's name.
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// The feature's type.
+    #[serde(rename = "type")]
+    pub data_type: TypeName,
+    /// SQL over `view.feature`, `request.column`, and `computed.feature` for those before it.
+    pub expression: String,
+    /// What a row gets in which the expression fails; `failed` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<OnError>,
+    /// One sentence on what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// What a row gets in which an expression fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "on error")]
+pub(crate) enum OnError {
+    /// No value; a lookup says FAILED.
+    Failed,
+    /// A null.
+    Null,
 }
 
 /// A feature service's use of a view.

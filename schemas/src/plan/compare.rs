@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use crate::catalog::Catalog;
-use crate::definition::{About, Column, Entity, Feature, FeatureService, FeatureView, Location, Source, ViewUse};
+use crate::definition::{
+    About, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Location, OnError, Source, ViewUse,
+};
 use crate::duration;
 use crate::time::{Availability, Micros, Nulls, UpperBound};
 
@@ -241,6 +243,7 @@ pub(super) fn service(old: (&Catalog, &FeatureService), new: (&Catalog, &Feature
     for used in after.uses.iter().filter(|used| !before.uses.contains(used)) {
         difference.detail(format!("uses {}", use_text(used)));
     }
+    computed(&mut difference, before, after);
     if difference.details.is_empty() && before.uses != after.uses {
         difference.detail("views reordered: the order of output columns changes");
     }
@@ -264,6 +267,30 @@ pub(super) fn service(old: (&Catalog, &FeatureService), new: (&Catalog, &Feature
     difference
 }
 
+fn computed(difference: &mut Difference, before: &FeatureService, after: &FeatureService) {
+    let text = |feature: &ComputedFeature| {
+        let on_error = match feature.on_error {
+            OnError::Failed => "",
+            OnError::Null => ", null on error",
+        };
+        format!("{} as {}{on_error}", feature.expression, feature.data_type)
+    };
+    for old in &before.computed {
+        match after.computed.iter().find(|new| new.name == old.name) {
+            None => difference.detail(format!("no longer computes `{}`", old.name)),
+            Some(new) => {
+                difference.field(&format!("computed `{}`", old.name), old, new, text);
+            }
+        }
+    }
+    for new in after.computed.iter().filter(|new| before.computed.iter().all(|old| old.name != new.name)) {
+        difference.detail(format!("computes `{}`: {}", new.name, text(new)));
+    }
+    if difference.details.is_empty() && before.computed != after.computed {
+        difference.detail("computed features reordered");
+    }
+}
+
 fn use_text(used: &ViewUse) -> String {
     let features = used.features.as_ref().map_or_else(String::new, |names| format!(" [{}]", names.join(", ")));
     let alias = used.alias.as_ref().map_or_else(String::new, |alias| format!(" as {alias}"));
@@ -282,7 +309,13 @@ struct Interface {
 impl Interface {
     fn of(catalog: &Catalog, service: &FeatureService) -> Self {
         let mut interface = Self::default();
-        for used in catalog.service_uses(service) {
+        let parts = catalog.service_parts(service);
+        for feature in &parts.computed {
+            let output = (feature.data_type.to_string(), "computed".to_owned());
+            interface.outputs.insert(feature.name.clone(), output);
+        }
+        interface.spine.extend(parts.request.iter().map(|column| column.name.clone()));
+        for used in parts.uses {
             let Ok(view) = catalog.resolve_use(&used, service.full_names) else { continue };
             let by: Vec<&str> = view.keys.iter().map(|key| key.spine_column.as_str()).collect();
             for feature in &view.features {

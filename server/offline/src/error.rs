@@ -214,6 +214,20 @@ pub enum Error {
     /// A split, a sample or a digest can't be made.
     #[error(transparent)]
     Training(#[from] crate::training::Error),
+    /// An expression of a request-time feature that can't be used.
+    #[error("computed feature `{feature}`: {why}")]
+    Expression {
+        /// The feature.
+        feature: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A spine without a column that request-time features need.
+    #[error("the spine has no column `{column}`, which computed features of this service need; add it to the spine")]
+    RequestColumn {
+        /// The column.
+        column: String,
+    },
     /// A plan failed.
     #[error("the query failed")]
     Plan(#[source] Box<DataFusionError>),
@@ -252,6 +266,8 @@ impl Error {
             | Self::Sql(_)
             | Self::Parameters(_)
             | Self::TooComplex { .. }
+            | Self::Expression { .. }
+            | Self::RequestColumn { .. }
             | Self::Arrow(_) => ErrorKind::Invalid,
             Self::Incoming(_) => ErrorKind::Cancelled,
             Self::Refused { .. } => ErrorKind::Forbidden,

@@ -117,14 +117,16 @@ impl Runtime {
         config
     }
 
-    /// A session state with our memory, our planner, and DataFusion's built-in functions.
+    /// A session state with our memory, our planner, DataFusion's built-in functions and ours.
     pub(crate) fn state(&self, config: SessionConfig) -> SessionStateBuilder {
-        SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.environment.clone())
             .with_default_features()
             .with_table_functions(std::collections::HashMap::new())
-            .with_query_planner(crate::point_in_time::query_planner())
+            .with_query_planner(crate::point_in_time::query_planner());
+        state.scalar_functions().get_or_insert_default().extend(crate::expressions::functions());
+        state
     }
 
     /// What plans started.

@@ -1,8 +1,8 @@
 //! The cache of whole entities: one entry is every row that one entity has, in all views and epochs, or the knowledge that it has
 //! none.
 //!
-//! A racing write always wins. A write, holding its entities' stripes: store, count the write, drop the entries. A reader: note the
-//! stripe's count, read the store, then publish under the stripe's lock only if the count still stands
+//! A racing write always wins. A write, holding its entities' stripes: count, store, drop the entries, count again. A reader: note
+//! the stripe's count, read the store, then publish under the stripe's lock only if the count still stands
 //! ([`crate::merge::Stripes::unless_written`]). Whatever the interleaving, an entry published is at least as new as every write
 //! acknowledged before it can be read.
 //!
@@ -50,11 +50,11 @@ impl EntityRecord {
         self.rows.push(RowRef { view, epoch, start: bound(start), end: bound(self.bytes.len()) });
     }
 
-    /// The entity's row in a view's epoch.
+    /// The entity's rows with the view and the epoch each is of, in their order.
     #[inline]
-    pub(crate) fn row(&self, view: u32, epoch: u32) -> Option<&[u8]> {
-        let row = self.rows.iter().find(|row| row.view == view && row.epoch == epoch)?;
-        Some(self.bytes.get(row.start as usize..row.end as usize).unwrap_or(&[]))
+    pub(crate) fn rows(&self) -> impl Iterator<Item = ((u32, u32), &[u8])> {
+        let bytes = |row: &RowRef| self.bytes.get(row.start as usize..row.end as usize).unwrap_or(&[]);
+        self.rows.iter().map(move |row| ((row.view, row.epoch), bytes(row)))
     }
 
     /// Whether the record is right about a view that is at `mark`.

@@ -26,6 +26,6 @@ mod testing;
 pub use error::{Error, Result};
 pub use layout::{ViewId, ViewLayout};
 pub use lookup::{LookupFeature, LookupOptions, LookupSpec, LookupView, Plan};
-pub use reply::{FeatureReply, Reply, Status, Values, ViewTimes};
+pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, ViewTimes};
 pub use row::Origin;
 pub use store::{Commit, Cursor, Digest, Durability, Progress, Rows, Scanned, Settings, Stats, Store, Written};

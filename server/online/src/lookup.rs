@@ -3,17 +3,19 @@
 //! ```text
 //! plan      compiled once: views grouped by the entities they read, features, defaults
 //! find      encode each group's keys · probe the cache · one iterator, in key order, for the misses
-//! answer    status of each (row, view) · one pass for each feature column
+//! answer    rows of fixed width are copied into columns as they come · one pass for each other column
 //! ```
 //! Views are read at the epochs they have when the lookup begins; an iterator that was opened after an epoch changed is not used.
 
 mod answer;
 pub(crate) mod fields;
 mod find;
-mod plan;
+pub(crate) mod plan;
 
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
 use tidegate_schemas::time::Micros;
@@ -74,7 +76,7 @@ impl Store {
     /// # Errors
     /// Missing or unequally long key columns; a key column of the wrong type, naming both types; a null key, naming its row; damaged
     /// rows; a failing disk.
-    pub fn lookup(&self, plan: &Plan, keys: &[ArrayRef], now: Micros, options: &LookupOptions) -> Result<Reply> {
+    pub fn lookup(&self, plan: &Arc<Plan>, keys: &[ArrayRef], now: Micros, options: &LookupOptions) -> Result<Reply> {
         let rows = row_count(plan, keys)?;
         let found = find::find(self.inner(), plan, keys, rows)?;
         answer::answer(self.inner(), plan, &found, rows, now, *options)

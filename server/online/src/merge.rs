@@ -23,7 +23,7 @@ pub(crate) struct Stripes {
 #[derive(Default)]
 struct Stripe {
     lock: Mutex<()>,
-    /// Counts the writes to entities of this stripe, while the lock is held.
+    /// Counts beginnings and ends of writes to entities of this stripe, while the lock is held: odd while one is under way.
     writes: AtomicU64,
 }
 
@@ -31,6 +31,7 @@ struct Stripe {
 pub(crate) struct Held<'a> {
     stripes: &'a Stripes,
     held: Vec<(usize, MutexGuard<'a, ()>)>,
+    writing: bool,
 }
 
 impl Stripes {
@@ -49,13 +50,20 @@ impl Stripes {
         let mut stripes: Vec<usize> = entities.map(|entity| self.of(entity)).collect();
         stripes.sort_unstable();
         stripes.dedup();
-        Held { stripes: self, held: stripes.into_iter().map(|nth| (nth, self.stripes[nth].lock.lock())).collect() }
+        let held = stripes.into_iter().map(|nth| (nth, self.stripes[nth].lock.lock())).collect();
+        Held { stripes: self, held, writing: false }
     }
 
-    /// The stripe's write count, to be noted before a read whose result may be cached.
+    /// The stripe's count, to be noted before a read whose result may be cached.
     #[inline]
     pub(crate) fn writes(&self, stripe: usize) -> u64 {
         self.stripes[stripe].writes.load(Ordering::Acquire)
+    }
+
+    /// Whether no write was under way when this was noted, and none came since.
+    #[inline]
+    pub(crate) fn untouched(&self, stripe: usize, noted: u64) -> bool {
+        noted.is_multiple_of(2) && self.writes(stripe) == noted
     }
 
     /// Runs `publish` with the stripe locked, unless an entity of it was written since `noted` or is being written now.
@@ -68,10 +76,24 @@ impl Stripes {
 }
 
 impl Held<'_> {
-    /// Counts a write for every stripe held; to be called when the write is in the store and before it is in the cache.
-    pub(crate) fn written(&self) {
+    /// Counts the beginning of a write for every stripe held; to be called before it is in the store. The end counts when this is
+    /// dropped, which must be after the cache has forgotten the entities.
+    pub(crate) fn begin(&mut self) {
+        self.writing = true;
+        self.count();
+    }
+
+    fn count(&self) {
         for (nth, _) in &self.held {
-            self.stripes.stripes[*nth].writes.fetch_add(1, Ordering::Release);
+            self.stripes.stripes[*nth].writes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.writing {
+            self.count();
         }
     }
 }
@@ -131,11 +153,16 @@ mod tests {
             done
         };
         assert!(published(noted));
-        let held = stripes.lock([b"entity".as_slice()].into_iter());
+        assert!(stripes.untouched(stripe, noted));
+        let mut held = stripes.lock([b"entity".as_slice()].into_iter());
         assert!(!published(noted), "a write is under way");
-        held.written();
+        held.begin();
+        let during = stripes.writes(stripe);
+        assert!(!stripes.untouched(stripe, noted) && !stripes.untouched(stripe, during));
         drop(held);
-        assert!(!published(noted), "a write came in between");
-        assert!(published(stripes.writes(stripe)));
+        assert!(!published(noted) && !published(during), "a write came in between");
+        assert!(!stripes.untouched(stripe, noted) && !stripes.untouched(stripe, during));
+        let after = stripes.writes(stripe);
+        assert!(published(after) && stripes.untouched(stripe, after));
     }
 }

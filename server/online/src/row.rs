@@ -33,7 +33,7 @@ use tidegate_schemas::types::DataType;
 use crate::codec::Reader;
 use crate::{Error, Result};
 
-pub(crate) use decode::{bool_of, fixed, text};
+pub(crate) use decode::{bool_of, text};
 pub(crate) use encode::RowEncoder;
 
 const FORMAT: u8 = 1;
@@ -167,6 +167,14 @@ impl Shape {
             }
         };
         row.get(start..end).ok_or_else(short).map(Some)
+    }
+
+    /// Where a column of fixed width is: its offset, and the byte and bit that say whether it has a value.
+    pub(crate) fn fixed(&self, column: usize) -> Option<(usize, usize, u8)> {
+        match self.places.get(column)? {
+            Place::Fixed(offset, _) => Some((*offset, HEADER + column / 8, 1 << (column % 8))),
+            Place::Variable(_) => None,
+        }
     }
 
     #[inline]

@@ -24,13 +24,13 @@ fn served(bench: &Bench, origins: &[&str]) -> BTreeMap<String, f64> {
         include_times: false,
         return_expired: true,
         keys: vec![("origin".to_owned(), Arc::new(StringArray::from(origins.to_vec())))],
+        request: Vec::new(),
     };
     let reply = bench.service.lookup(&bench.me, &request).unwrap();
-    let feature = &reply.features[0];
-    let Values::Doubles(values) = &feature.values else { panic!("{reply:?}") };
-    let there = |row: usize| feature.presence.as_ref().is_none_or(|bits| bits[row / 8] & (1 << (row % 8)) != 0);
-    let rows = origins.iter().enumerate().filter(|(row, _)| there(*row));
-    rows.map(|(row, origin)| ((*origin).to_owned(), values[row])).collect()
+    let feature = reply.answer.feature(0);
+    let Values::Doubles(values) = feature.values else { panic!("{reply:?}") };
+    let rows = origins.iter().zip(values.iter()).enumerate().filter(|(row, _)| feature.present(*row));
+    rows.map(|(_, (origin, value))| ((*origin).to_owned(), value)).collect()
 }
 
 fn expect(pairs: &[(&str, f64)]) -> BTreeMap<String, f64> {

@@ -79,7 +79,7 @@ impl Tidegate {
         let (catalog, set) = (&project.catalog, &request.training_set);
         let resolved = catalog.resolve(&set.selection, set.full_names)?;
         let spine = spines::scan(spool)?;
-        let reading = reading(&self.tables, catalog, &resolved, &set.options(), spine, At::Newest).await?;
+        let reading = reading(&self.plans, &self.tables, catalog, &resolved, &set.options(), spine, At::Newest).await?;
         // Both joins read the same snapshots.
         let asked = with_event_times(reading);
         let naive = known_at_once(asked.clone());

@@ -10,7 +10,7 @@ use tidegate_schemas::plan::{self, Action, Change};
 use tidegate_schemas::problem::Problem;
 use tidegate_schemas::time::Micros;
 
-use super::{Error, Principal, Result, Tidegate};
+use super::{Error, Principal, Result, Tidegate, expressions};
 use crate::registry::{self, NewVersion, Versioned};
 
 /// How often an apply that names no base version starts over when another writer comes first.
@@ -148,6 +148,10 @@ impl Tidegate {
             Ok(catalog) => catalog,
             Err(problems) => return Ok(failed(definitions.project, base_version, problems)),
         };
+        let problems = expressions::problems(&self.plans, &catalog, &definitions);
+        if !problems.is_empty() {
+            return Ok(failed(definitions.project, base_version, problems));
+        }
         Ok(PlanOutcome {
             base_version,
             changes: plan::diff(&old, &catalog),
@@ -173,6 +177,10 @@ impl Tidegate {
                 return Err(moved_on(&definitions.project, planned, base_version));
             }
             let catalog = plan::merge(&old, &definitions, request.prune).map_err(Error::problems)?;
+            let problems = expressions::problems(&self.plans, &catalog, &definitions);
+            if !problems.is_empty() {
+                return Err(Error::problems(problems));
+            }
             check_digest(&catalog, &request.expected_digest)?;
             let changes = plan::diff(&old, &catalog);
             let cause = "apply".to_owned();

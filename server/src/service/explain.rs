@@ -70,5 +70,6 @@ fn chosen(resolved: Resolved, outputs: &[String]) -> Result<Resolved> {
         view.features.retain(|feature| outputs.iter().any(|name| is(feature, name)));
     }
     views.retain(|view| !view.features.is_empty());
-    Ok(Resolved { views })
+    // What is computed has no observation of its own.
+    Ok(Resolved { views, request: Vec::new(), computed: Vec::new() })
 }

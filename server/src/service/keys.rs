@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::{CastOptions, cast_with_options};
+use arrow::util::display::FormatOptions;
 use arrow::datatypes::{DataType as Arrow, Date32Type, Int64Type, TimeUnit};
 use tidegate_schemas::catalog::nearest;
 use tidegate_schemas::definition::Column;
 use tidegate_schemas::types::DataType;
 
 use super::{Error, Result};
+
+/// What does not fit is an error, not a null.
+const STRICT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
 
 /// The wanted columns in order.
 ///
@@ -26,6 +30,69 @@ pub(super) fn columns(wanted: &[Column], given: &[(String, ArrayRef)]) -> Result
             None => Err(Error::internal(format!("key `{}` got lost", column.name))),
         })
         .collect()
+}
+
+/// The wanted columns of a request in order. Nulls may be among them; integers may stand for floats, and texts for times.
+///
+/// # Errors
+/// A column that is missing, extra or given twice, a type or a value that does not fit: by name.
+pub(super) fn request_columns(wanted: &[Column], given: &[(String, ArrayRef)]) -> Result<Vec<ArrayRef>> {
+    let names = || wanted.iter().map(|column| column.name.as_str());
+    for (at, (name, _)) in given.iter().enumerate() {
+        if given[..at].iter().any(|(before, _)| before == name) {
+            return Err(Error::invalid(format!("request column `{name}` is given twice; give each once")));
+        }
+        if !names().any(|wanted| wanted == name) {
+            let help = match nearest(name, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("they are {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            return Err(Error::invalid(format!("`{name}` is not a request column of these features; {help}")));
+        }
+    }
+    let column = |column: &Column| {
+        let array = given.iter().find(|(name, _)| *name == column.name).map(|(_, array)| array);
+        let array = array.ok_or_else(|| {
+            let Column { name, data_type } = column;
+            Error::invalid(format!(
+                "the computed features of this service need the request column `{name}` ({data_type}), which the request lacks"
+            ))
+        })?;
+        request_column(column, array)
+    };
+    wanted.iter().map(column).collect()
+}
+
+fn request_column(column: &Column, array: &ArrayRef) -> Result<ArrayRef> {
+    let (wanted, from) = (column.data_type.to_arrow(), array.data_type());
+    if *from == wanted {
+        return Ok(array.clone());
+    }
+    let fits = match &column.data_type {
+        _ if *from == Arrow::Null => true,
+        DataType::Float32 | DataType::Float64 => from.is_numeric(),
+        DataType::Timestamp | DataType::Date => lossless(from, &column.data_type) || lossless(from, &DataType::String),
+        DataType::Json => lossless(from, &DataType::String),
+        DataType::Bool | DataType::Int32 | DataType::Int64 | DataType::String | DataType::Bytes => {
+            lossless(from, &column.data_type)
+        }
+        // Nested types know their items' names.
+        _ => DataType::from_arrow(from).is_some(),
+    };
+    let convert = || match (&column.data_type, from) {
+        (DataType::Timestamp, Arrow::Int64) => Ok(micros(array)),
+        (DataType::Date, Arrow::Int64) => cast_with_options(array, &Arrow::Int32, &STRICT)
+            .and_then(|days| cast_with_options(&days, &wanted, &STRICT)),
+        _ => cast_with_options(array, &wanted, &STRICT),
+    };
+    let Column { name, data_type } = column;
+    if !fits {
+        let message = format!("request column `{name}` is {data_type}, and values of type {from} were given; cast them");
+        return Err(Error::invalid(message));
+    }
+    convert().map_err(|error| {
+        Error::invalid(format!("request column `{name}` is {data_type}, and a value does not fit: {error}"))
+    })
 }
 
 fn check_names(wanted: &[Column], given: &[(String, ArrayRef)]) -> Result<()> {
@@ -89,8 +156,7 @@ fn cast(column: &Column, array: &ArrayRef) -> Result<ArrayRef> {
     if let Some(array) = bits {
         return Ok(array);
     }
-    let strict = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, &wanted, &strict).map_err(|error| unfit(column, &error.to_string()))
+    cast_with_options(array, &wanted, &STRICT).map_err(|error| unfit(column, &error.to_string()))
 }
 
 fn unfit(column: &Column, why: &str) -> Error {

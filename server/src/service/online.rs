@@ -12,10 +12,11 @@ use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::types::DataType;
 
-pub use tidegate_online::{FeatureReply, Values, ViewTimes};
+pub use tidegate_online::{FeatureReply, Number, Packed, Reply, Texts, Values, ViewTimes};
 
 use super::derivations::{Derivation, Derivations};
-use super::{Error, Principal, Result, Tidegate, keys};
+use super::expressions::{Computed, ComputedColumn};
+use super::{Error, Principal, Result, Tidegate, expressions, keys};
 use crate::registry::Versioned;
 
 /// Entity rows of one lookup: it runs on the connection's thread, and its reply is built in memory.
@@ -33,25 +34,32 @@ pub struct LookupRequest {
     pub selection: Selection,
     /// Name outputs `view__feature`.
     pub full_names: bool,
-    /// Fill [`LookupReply::views`].
+    /// Fill [`Reply::views`].
     pub include_times: bool,
     /// Return values of expired observations; their status stays EXPIRED.
     pub return_expired: bool,
     /// One column for each key, all of one length. Any Arrow type that casts losslessly to the key's type.
     pub keys: Vec<(String, ArrayRef)>,
+    /// One column for each that the service's computed features need, as long as the keys.
+    pub request: Vec<(String, ArrayRef)>,
 }
 
-/// The answer, one column for each feature in the order asked.
-#[derive(Debug, Clone)]
+/// The answer to a lookup.
+#[derive(Debug)]
 pub struct LookupReply {
-    /// Entity rows answered.
-    pub rows: usize,
-    /// One for each feature.
-    pub features: Vec<FeatureReply>,
-    /// One for each view used, where times were asked for; else empty.
-    pub views: Vec<ViewTimes>,
+    /// One column for each feature of a view, in the order asked.
+    pub answer: Reply,
+    /// One for each computed feature; they come after those of the views.
+    computed: Vec<ComputedColumn>,
     /// The registry version the answer was resolved against.
     pub catalog_version: u64,
+}
+
+impl LookupReply {
+    /// All features, in the order they are put out.
+    pub fn features(&self) -> impl Iterator<Item = FeatureReply<'_>> {
+        self.answer.features().chain(self.computed.iter().map(ComputedColumn::feature))
+    }
 }
 
 /// A selection's compiled lookups, without and with full names.
@@ -80,9 +88,12 @@ pub(super) struct ViewIds {
 /// A selection resolved against one catalog version.
 struct Compiled {
     version: u64,
-    plan: tidegate_online::Plan,
+    plan: Arc<tidegate_online::Plan>,
     /// The columns a request must bring: name and type, in the order the plan takes them.
     keys: Vec<Column>,
+    /// The same for what is computed.
+    request: Vec<Column>,
+    computed: Option<Computed>,
 }
 
 impl Tidegate {
@@ -105,15 +116,13 @@ impl Tidegate {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         let options = LookupOptions { return_expired: request.return_expired, include_times: request.include_times };
-        let reply = self.online.lookup(&compiled.plan, &keys, self.clock.now(), &options)?;
-        let reply = LookupReply {
-            rows: reply.rows,
-            features: reply.features,
-            views: reply.views,
-            catalog_version: compiled.version,
+        let answer = self.online.lookup(&compiled.plan, &keys, self.clock.now(), &options)?;
+        let computed = match &compiled.computed {
+            Some(computed) => computed.columns(&answer, &compiled.request, &request.request)?,
+            None => expressions::none(&request.request)?,
         };
-        let statuses = reply.features.iter().map(|feature| feature.statuses.as_deref());
-        self.telemetry.lookup(reply.rows, statuses);
+        let reply = LookupReply { answer, computed, catalog_version: compiled.version };
+        self.telemetry.lookup(rows, reply.features().map(|feature| feature.statuses));
         Ok(reply)
     }
 
@@ -158,7 +167,8 @@ impl Tidegate {
             views.push(lookup_view(view, used, key_columns));
         }
         let plan = self.online.compile(&LookupSpec { views })?;
-        Ok(Compiled { version: project.version, plan, keys })
+        let computed = Computed::of(&self.plans, &resolved)?;
+        Ok(Compiled { version: project.version, plan, keys, request: resolved.request, computed })
     }
 
     /// The online tier's ids of a version's online views; registers them where this version is new to it.

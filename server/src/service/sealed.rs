@@ -283,7 +283,7 @@ impl Tidegate {
         let (catalog, options) = (&again.definitions.catalog, &again.set.options);
         let resolved = catalog.resolve(&again.set.selection, options.full_names)?;
         let spine = spines::scan(again.spine.clone())?;
-        let reading = reading(&self.tables, catalog, &resolved, options, spine, at).await;
+        let reading = reading(&self.plans, &self.tables, catalog, &resolved, options, spine, at).await;
         reading.map_err(|error| again.explain(error))
     }
 
@@ -321,7 +321,7 @@ impl Tidegate {
         spool: Arc<Spool>,
     ) -> Result<Reading> {
         let resolved = project.catalog.resolve(&request.selection, request.full_names)?;
-        reading(&self.tables, &project.catalog, &resolved, options, spines::scan(spool)?, At::Newest).await
+        reading(&self.plans, &self.tables, &project.catalog, &resolved, options, spines::scan(spool)?, At::Newest).await
     }
 }
 

@@ -114,14 +114,14 @@ impl Tidegate {
 
     /// What `training_set('service', 'SELECT …')` in a query does.
     fn training_set_function(&self, project: &Arc<Versioned>) -> TrainingSet {
-        let (tables, project) = (self.tables.clone(), project.clone());
+        let (plans, tables, project) = (self.plans.clone(), self.tables.clone(), project.clone());
         Arc::new(move |call: TrainingSetCall| {
-            let (tables, project) = (tables.clone(), project.clone());
+            let (plans, tables, project) = (plans.clone(), tables.clone(), project.clone());
             Box::pin(async move {
                 let options = Options { full_names: call.full_names, ..Options::default() };
                 let joined = async {
                     let resolved = project.catalog.resolve(&Selection::Service(call.service), options.full_names)?;
-                    join(&tables, &project.catalog, &resolved, &options, call.spine).await
+                    join(&plans, &tables, &project.catalog, &resolved, &options, call.spine).await
                 };
                 joined.await.map_err(|error: Error| tidegate_offline::Error::Sql(error.chain()))
             })

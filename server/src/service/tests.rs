@@ -48,6 +48,7 @@ fn lookup(origins: &[&str]) -> LookupRequest {
         include_times: true,
         return_expired: false,
         keys: vec![("origin".to_owned(), Arc::new(StringArray::from(origins.to_vec())))],
+        request: Vec::new(),
     }
 }
 
@@ -83,10 +84,10 @@ async fn the_whole_loop() {
     assert_eq!((done.rows_written, done.rows_read, done.full), (2, 3, true));
     bench.clock.set(5 * HOUR);
     let reply = bench.service.lookup(&bench.me, &lookup(&["JFK", "EWR", "LGA"])).unwrap();
-    let Values::Doubles(values) = &reply.features[0].values else { panic!("{reply:?}") };
-    assert_eq!(values[0], 30.0);
-    assert_eq!(reply.features[0].statuses.as_deref(), Some([1, 4, 3].as_slice()));
-    assert_eq!(reply.views[0].ages, [2 * HOUR, 3 * HOUR, -1]);
+    let Values::Doubles(values) = reply.answer.feature(0).values else { panic!("{reply:?}") };
+    assert_eq!(values.iter().next(), Some(30.0));
+    assert_eq!(reply.answer.feature(0).statuses, Some([1, 4, 3].as_slice()));
+    assert_eq!(reply.answer.views[0].ages, [2 * HOUR, 3 * HOUR, -1]);
     assert!(bench.service.metrics().contains("tidegate_lookup_values_total{status=\"expired\"} 1"));
 
     let query = "SELECT origin, count(*) AS n FROM origin_weather GROUP BY origin ORDER BY origin";

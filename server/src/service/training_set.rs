@@ -7,8 +7,10 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
+use tidegate_offline::expressions;
 use tidegate_offline::point_in_time::{self, Feature, Key, Spec, View};
 use tidegate_offline::query::Limits;
+use tidegate_offline::runtime::Runtime;
 use tidegate_offline::table::Table;
 use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_offline::training::{Sample, Split, choose};
@@ -16,6 +18,7 @@ use tidegate_schemas::catalog::{Catalog, Resolved, ResolvedView, Selection};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
+use super::expressions::Computed;
 use super::tables::Tables;
 use super::{Batches, Error, Principal, Result, Tidegate, ingest, spines};
 use crate::registry::Versioned;
@@ -76,6 +79,8 @@ pub struct SpineUploaded {
 pub(super) struct Reading {
     pub(super) spine: LogicalPlan,
     pub(super) spec: Spec,
+    /// What is computed from the joined columns.
+    pub(super) computed: Option<Computed>,
     /// The version of each source's table.
     pub(super) versions: BTreeMap<String, i64>,
 }
@@ -92,7 +97,11 @@ pub(super) enum At<'a> {
 impl Reading {
     /// The join as a plan.
     pub(super) fn plan(self) -> Result<LogicalPlan> {
-        Ok(point_in_time::plan(self.spine, self.spec).map_err(tidegate_offline::Error::from)?)
+        let joined = point_in_time::plan(self.spine, self.spec).map_err(tidegate_offline::Error::from)?;
+        match self.computed {
+            None => Ok(joined),
+            Some(Computed { expressions, inputs }) => Ok(expressions::plan(joined, expressions, &inputs)?),
+        }
     }
 }
 
@@ -204,23 +213,25 @@ impl Tidegate {
         spine: LogicalPlan,
     ) -> Result<LogicalPlan> {
         let resolved = catalog.resolve(&request.selection, request.full_names)?;
-        join(&self.tables, catalog, &resolved, &request.options(), spine).await
+        join(&self.plans, &self.tables, catalog, &resolved, &request.options(), spine).await
     }
 }
 
 /// Joins a spine to what was resolved, every table at its newest version, taken once.
 pub(super) async fn join(
+    plans: &Runtime,
     tables: &Tables,
     catalog: &Catalog,
     resolved: &Resolved,
     options: &Options,
     spine: LogicalPlan,
 ) -> Result<LogicalPlan> {
-    reading(tables, catalog, resolved, options, spine, At::Newest).await?.plan()
+    reading(plans, tables, catalog, resolved, options, spine, At::Newest).await?.plan()
 }
 
 /// Chooses a spine's rows, and takes every table that the views need at one version.
 pub(super) async fn reading(
+    plans: &Runtime,
     tables: &Tables,
     catalog: &Catalog,
     resolved: &Resolved,
@@ -230,7 +241,7 @@ pub(super) async fn reading(
 ) -> Result<Reading> {
     let (spec, versions) = spec(tables, catalog, resolved, options, spine.schema().as_arrow(), at).await?;
     let spine = choose(spine, &spec.spine_time, options.split.as_ref(), options.sample.as_ref())?;
-    Ok(Reading { spine, spec, versions })
+    Ok(Reading { spine, spec, computed: Computed::of(plans, resolved)?, versions })
 }
 
 /// What was resolved as the join reads it, with the version of each source's table.

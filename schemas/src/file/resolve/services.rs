@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::catalog::{ResolvedView, nearest};
-use crate::definition::{Column, FeatureService, Kind, ViewUse};
+use crate::definition::{Column, ComputedFeature, FeatureService, Kind, OnError, ViewUse};
 use crate::file::item::Item;
 use crate::file::structure::{did_you_mean, quoted};
 use crate::file::v1;
@@ -18,6 +18,9 @@ const INCLUDES_MAX: usize = 32;
 
 /// Circles searched for; a set of files with more includes that lead into circles has been told enough.
 const SEARCHES_MAX: usize = 1_000;
+
+/// What the columns of a request and the computed features are found under in expressions, beside the views.
+const SCOPES: [&str; 2] = ["request", "computed"];
 
 /// Names shown of a longer list.
 const SHOWN_MAX: usize = 5;
@@ -68,11 +71,14 @@ impl Resolver<'_> {
             self.report(item, &[], format!("feature service `{}` asks for nothing", value.name), Some(help));
         }
         let uses: Vec<Option<ViewUse>> = (0..value.views.len()).map(|index| self.view_use(item, index)).collect();
+        let (request, computed) = (self.request(item), self.computed(item));
         Some(FeatureService {
             name: value.name.clone(),
             includes: value.includes.clone(),
             uses: uses.into_iter().collect::<Option<_>>()?,
             full_names: value.full_names,
+            request: request?,
+            computed: computed?,
             about: about(&value.description, &value.owner, &value.tags),
         })
     }
@@ -121,6 +127,51 @@ impl Resolver<'_> {
         })
     }
 
+    /// The columns a request brings.
+    fn request(&mut self, item: &Item<v1::FeatureService>) -> Option<Vec<Column>> {
+        let mut columns: Vec<Option<Column>> = Vec::new();
+        for (index, column) in item.value.request.iter().enumerate() {
+            let at = |field| [Field("request"), Index(index), Field(field)];
+            if let Some((message, help)) = name_fault(&column.name) {
+                self.report(item, &at("name"), message, help);
+            }
+            if item.value.request[..index].iter().any(|other| other.name == column.name) {
+                let message = format!("request column `{}` is given twice", column.name);
+                self.report(item, &at("name"), message, Some("remove one".to_owned()));
+            }
+            let data_type = self.data_type(item, &at("type"), &column.data_type);
+            columns.push(data_type.map(|data_type| Column { name: column.name.clone(), data_type }));
+        }
+        columns.into_iter().collect()
+    }
+
+    /// The features computed from the others; what their expressions mean is for the engine to say.
+    fn computed(&mut self, item: &Item<v1::FeatureService>) -> Option<Vec<ComputedFeature>> {
+        let mut features: Vec<Option<ComputedFeature>> = Vec::new();
+        for (index, feature) in item.value.computed.iter().enumerate() {
+            let at = |field| [Field("computed"), Index(index), Field(field)];
+            if let Some((message, help)) = name_fault(&feature.name) {
+                self.report(item, &at("name"), message, help);
+            }
+            if feature.expression.trim().is_empty() {
+                let help = "write SQL over features and request columns, such as `amount / view.mean_amount`".to_owned();
+                self.report(item, &at("expression"), "the expression is empty".to_owned(), Some(help));
+            }
+            let data_type = self.data_type(item, &at("type"), &feature.data_type);
+            features.push(data_type.map(|data_type| ComputedFeature {
+                name: feature.name.clone(),
+                data_type,
+                expression: feature.expression.clone(),
+                on_error: match feature.on_error {
+                    None | Some(v1::OnError::Failed) => OnError::Failed,
+                    Some(v1::OnError::Null) => OnError::Null,
+                },
+                description: feature.description.clone(),
+            }));
+        }
+        features.into_iter().collect()
+    }
+
     /// Included services are there, each once, and never lead back here.
     fn includes(&mut self, item: &Item<v1::FeatureService>, includes: &mut Includes<'_>) {
         let name = item.value.name.as_str();
@@ -153,7 +204,8 @@ impl Resolver<'_> {
         let mut spine: BTreeMap<String, (DataType, String)> = BTreeMap::new();
         let mut aliases: BTreeSet<String> = BTreeSet::new();
         let mut views = Vec::new();
-        for used in self.catalog.service_uses(service) {
+        let parts = self.catalog.service_parts(service);
+        for used in parts.uses {
             let own = service.uses.iter().position(|own| *own == used);
             let path: Vec<Step<'_>> = match own {
                 Some(index) => vec![Field("views"), Index(index)],
@@ -180,11 +232,48 @@ impl Resolver<'_> {
             }
             views.push((path, view));
         }
+        self.computed_names(item, &parts.request, &parts.computed, &mut outputs, &mut spine, &aliases);
         for (path, view) in views {
             for feature in view.features.iter().filter(|feature| spine.contains_key(&feature.output)) {
                 let message = format!("output `{}` of `{}` has the name of a spine column", feature.output, view.alias);
                 let help = "set `full_names: true`, or rename the feature".to_owned();
                 self.report(item, &path, message, Some(help));
+            }
+        }
+    }
+
+    /// Request columns are spine columns; computed features are outputs, and found under `computed` in expressions.
+    fn computed_names(
+        &mut self,
+        item: &Item<v1::FeatureService>,
+        request: &[Column],
+        computed: &[ComputedFeature],
+        outputs: &mut BTreeMap<String, String>,
+        spine: &mut BTreeMap<String, (DataType, String)>,
+        aliases: &BTreeSet<String>,
+    ) {
+        if !computed.is_empty()
+            && let Some(taken) = SCOPES.iter().find(|scope| aliases.contains(**scope))
+        {
+            let message = format!("a view named `{taken}` can't be used beside computed features, which use that name");
+            self.report(item, &[Field("computed")], message, Some("give its use an `alias`".to_owned()));
+        }
+        for column in request {
+            let by = (column.data_type.clone(), "the request".to_owned());
+            let (data_type, other) = spine.entry(column.name.clone()).or_insert(by);
+            if *data_type != column.data_type {
+                let (name, wanted) = (&column.name, &column.data_type);
+                let message = format!("request column `{name}` is {wanted} here and {data_type} for `{other}`");
+                self.report(item, &[Field("request")], message, Some("rename one of them".to_owned()));
+            }
+        }
+        for feature in computed {
+            if let Some(other) = outputs.insert(feature.name.clone(), "computed".to_owned()) {
+                let message = format!("computed feature `{}` has the name of an output of `{other}`", feature.name);
+                self.report(item, &[Field("computed")], message, Some("rename it".to_owned()));
+            } else if spine.contains_key(&feature.name) {
+                let message = format!("computed feature `{}` has the name of a spine column", feature.name);
+                self.report(item, &[Field("computed")], message, Some("rename it".to_owned()));
             }
         }
     }

@@ -9,7 +9,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::definition::{About, Column, Entity, Feature, FeatureService, FeatureView, Location, Source, ViewUse};
+use crate::definition::{
+    About, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Location, OnError, Source, ViewUse,
+};
 use crate::plan;
 use crate::time::{Availability, Nulls, UpperBound};
 use crate::types::DataType;
@@ -296,7 +298,16 @@ fn random_service(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureS
             }
         })
         .collect();
-    FeatureService { name: format!("f{index}"), includes, uses, full_names: true, about: random_about(rng) }
+    let request = vec![Column { name: format!("r{index}"), data_type: random_type(rng, 1) }];
+    let computed = (0..rng.random_range(0..3)).map(|nth| ComputedFeature {
+        name: format!("c{index}_{nth}"),
+        data_type: random_type(rng, 1),
+        expression: format!("coalesce(r{index}, {nth})\n-- {}", random_text(rng)),
+        on_error: if rng.random_bool(0.5) { OnError::Failed } else { OnError::Null },
+        description: rng.random_bool(0.3).then(|| random_text(rng)),
+    });
+    let (computed, name) = (computed.collect(), format!("f{index}"));
+    FeatureService { name, includes, uses, full_names: true, request, computed, about: random_about(rng) }
 }
 
 fn random_about(rng: &mut StdRng) -> About {

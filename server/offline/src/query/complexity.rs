@@ -25,7 +25,7 @@ const TABLES: usize = 64;
 const DEPTH: usize = 64;
 
 /// Refuses a statement with more parts than can be planned safely.
-pub(super) fn check(query: &str) -> Result<()> {
+pub(crate) fn check(query: &str) -> Result<()> {
     if query.len() > BYTES {
         return Err(Error::TooComplex { what: "bytes", limit: BYTES });
     }

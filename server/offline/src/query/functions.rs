@@ -11,6 +11,9 @@ const LONGEST: i64 = 10_000;
 /// Longest series that one call may make.
 const LONGEST_SERIES: i64 = 1_000_000;
 
+/// Functions of ours.
+const OWN: &[&str] = &crate::expressions::NAMES;
+
 /// Functions of one row.
 #[rustfmt::skip]
 const SCALAR: &[&str] = &[
@@ -54,10 +57,12 @@ const SIZED: &[(&str, usize)] = &[("repeat", 1), ("lpad", 1), ("rpad", 1), ("arr
 const SERIES: &[&str] = &["range", "generate_series"];
 
 /// What is not allowed about an expression, ignoring its parts.
-pub(super) fn refusal(expr: &Expr) -> Option<String> {
+pub(crate) fn refusal(expr: &Expr) -> Option<String> {
     let refused = |kind: &str, name: &str| Some(format!("the {kind}function `{name}`"));
     match expr {
-        Expr::ScalarFunction(call) if !SCALAR.contains(&call.name()) => refused("", call.name()),
+        Expr::ScalarFunction(call) if !SCALAR.contains(&call.name()) && !OWN.contains(&call.name()) => {
+            refused("", call.name())
+        }
         Expr::ScalarFunction(call) if multiplies(call.name()) && call.args.iter().any(holds_sized) => {
             Some(format!("`{}` of what another function made long", call.name()))
         }

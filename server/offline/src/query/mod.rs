@@ -6,7 +6,7 @@
 //! rows, bytes and time of the result.
 
 mod catalog;
-mod complexity;
+pub(crate) mod complexity;
 mod functions;
 mod gate;
 mod limits;
@@ -30,6 +30,7 @@ use crate::point_in_time::{Counts, in_order};
 use crate::runtime::Runtime;
 use crate::table::Table;
 use catalog::{ProjectCatalogs, Tables};
+pub(crate) use functions::refusal;
 use limits::Limited;
 use training_set::{Arguments, Calls, TrainingSetFunction};
 

@@ -1,4 +1,7 @@
-//! From entities to columns: statuses first, then one pass for each feature.
+//! From entities to columns.
+//!
+//! Most rows have a value for everything that is asked: those of fixed width are copied row by row to where each output's column
+//! lies, by a list made once for each layout ([`Copies`]). Where something is missing or old, [`slot`] holds the statuses' rules.
 
 use std::sync::Arc;
 
@@ -6,13 +9,12 @@ use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
 use super::LookupOptions;
-use super::fields::Fields;
 use super::find::Found;
-use super::plan::{Plan, PlanView};
+use super::plan::{Copies, Output, Places, Plan, PlanView};
 use crate::default::Default as DefaultValue;
 use crate::expiry;
-use crate::reply::{FeatureReply, Reply, Status, Values, ViewTimes};
-use crate::row::{self, Header, bool_of, fixed, text};
+use crate::reply::{Column, Marks, Reply, Slots, Status, ViewTimes};
+use crate::row::{self, Header, bool_of, text};
 use crate::store::Inner;
 use crate::{Error, Result};
 
@@ -28,7 +30,7 @@ struct Seen<'a> {
 /// A view's rows and where their features are.
 struct SeenView<'a> {
     rows: Vec<Option<Seen<'a>>>,
-    layouts: Vec<(u32, Arc<Fields>)>,
+    layouts: Vec<(u32, Arc<Places>)>,
 }
 
 /// What one slot of a feature's column holds, and what is known about it.
@@ -40,22 +42,27 @@ struct Slot<'a> {
 
 pub(super) fn answer(
     inner: &Inner,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     found: &Found,
     rows: usize,
     now: Micros,
     options: LookupOptions,
 ) -> Result<Reply> {
+    let mut columns = Vec::new();
+    columns.resize_with(plan.outputs.len(), Column::default);
     let mut reply = Reply {
         rows,
-        features: Vec::with_capacity(plan.views.iter().map(|used| used.features.len()).sum()),
         views: Vec::new(),
+        plan: plan.clone(),
+        fixed: vec![0; plan.row_width * rows],
+        columns,
+        marks: Marks::default(),
     };
+    let located = found.located(plan);
     for (nth, used) in plan.views.iter().enumerate() {
-        let seen = see(inner, used, nth, found, rows, now)?;
-        for feature in 0..used.features.len() {
-            reply.features.push(column(used, feature, &seen, options)?);
-        }
+        let outputs = &plan.outputs[used.first..used.first + used.features.len()];
+        let seen = see(inner, used, outputs, &located[nth * rows..(nth + 1) * rows], now)?;
+        Filling { used, outputs, seen: &seen, options, reply: &mut reply }.fill()?;
         if options.include_times {
             reply.views.push(times(used, &seen, now));
         }
@@ -66,15 +73,13 @@ pub(super) fn answer(
 fn see<'a>(
     inner: &Inner,
     used: &PlanView,
-    nth: usize,
-    found: &'a Found,
-    rows: usize,
+    outputs: &[Output],
+    located: &[Option<&'a [u8]>],
     now: Micros,
 ) -> Result<SeenView<'a>> {
-    let mut seen = SeenView { rows: Vec::with_capacity(rows), layouts: Vec::new() };
-    let (view, epoch) = (used.view.id, found.marks[nth].epoch);
-    for row in 0..rows {
-        let Some(row) = found.entity(used.group, row).row(view, epoch) else {
+    let mut seen = SeenView { rows: Vec::with_capacity(located.len()), layouts: Vec::new() };
+    for row in located {
+        let Some(row) = *row else {
             seen.rows.push(None);
             continue;
         };
@@ -82,7 +87,7 @@ fn see<'a>(
         let layout = match seen.layouts.iter().position(|(id, _)| *id == header.layout) {
             Some(layout) => layout,
             None => {
-                seen.layouts.push((header.layout, used.fields(inner, header.layout)?));
+                seen.layouts.push((header.layout, used.places(inner, outputs, header.layout)?));
                 seen.layouts.len() - 1
             }
         };
@@ -107,14 +112,14 @@ fn times(used: &PlanView, seen: &SeenView<'_>, now: Micros) -> ViewTimes {
 fn slot<'a>(
     nth: usize,
     seen: Option<&Seen<'a>>,
-    layouts: &[(u32, Arc<Fields>)],
+    layouts: &[(u32, Arc<Places>)],
     default: Option<&'a DefaultValue>,
     options: LookupOptions,
 ) -> Result<Slot<'a>> {
     let (bytes, status) = match seen {
         None => (None, Status::NotFound),
         Some(seen) => {
-            let fields = &layouts[seen.layout].1;
+            let fields = &layouts[seen.layout].1.fields;
             match fields.slot(nth, seen.row)? {
                 _ if fields.is_changed(nth) => (None, Status::Failed),
                 Some(bytes) if !seen.expired => {
@@ -134,71 +139,132 @@ fn slot<'a>(
     })
 }
 
-fn column(used: &PlanView, nth: usize, seen: &SeenView<'_>, options: LookupOptions) -> Result<FeatureReply> {
-    let rows = seen.rows.len();
-    let default = used.defaults[nth].as_ref();
-    let mut slots: Vec<Option<&[u8]>> = Vec::with_capacity(rows);
-    let (mut statuses, mut reasons, mut presence) = (vec![0_u8; rows], Vec::new(), vec![0_u8; rows.div_ceil(8)]);
-    let (mut all_present, mut all_held) = (true, true);
-    for (row, seen_row) in seen.rows.iter().enumerate() {
-        let slot = slot(nth, seen_row.as_ref(), &seen.layouts, default, options)?;
-        statuses[row] = slot.status as u8;
-        all_present &= slot.status == Status::Present;
-        all_held &= slot.bytes.is_some();
-        presence[row / 8] |= u8::from(slot.bytes.is_some()) << (row % 8);
+/// One view's part of a reply.
+struct Filling<'f, 'a> {
+    used: &'f PlanView,
+    outputs: &'f [Output],
+    seen: &'f SeenView<'a>,
+    options: LookupOptions,
+    reply: &'f mut Reply,
+}
+
+impl<'f> Filling<'f, '_> {
+    fn fill(mut self) -> Result<()> {
+        for (row, seen) in self.seen.rows.iter().enumerate() {
+            let copies = seen.as_ref().filter(|seen| !seen.expired).and_then(|seen| {
+                let copies = self.seen.layouts[seen.layout].1.copies.as_ref()?;
+                Some((seen.row, copies))
+            });
+            let copied = copies.is_some_and(|(bytes, copies)| copy(copies, bytes, row, self.reply));
+            if !copied {
+                self.fixed(row)?;
+            }
+        }
+        let others = self.outputs.iter().enumerate().filter(|(_, output)| output.width == 0);
+        for (nth, output) in others {
+            self.other(nth, &output.data_type)?;
+        }
+        Ok(())
+    }
+
+    /// The values of fixed width of one row, one by one.
+    fn fixed(&mut self, row: usize) -> Result<()> {
+        for (nth, output) in self.outputs.iter().enumerate().filter(|(_, output)| output.width > 0) {
+            let Some(bytes) = self.slot(nth, row)? else { continue };
+            let at = output.start * self.reply.rows + row * output.width;
+            put(&output.data_type, bytes, &mut self.reply.fixed[at..at + output.width])?;
+        }
+        Ok(())
+    }
+
+    /// A column of any other type.
+    fn other(&mut self, nth: usize, data_type: &DataType) -> Result<()> {
+        let rows = self.reply.rows;
+        let slots = (0..rows).map(|row| self.slot(nth, row)).collect::<Result<Vec<Option<&[u8]>>>>()?;
+        let column = match data_type {
+            DataType::String | DataType::Json | DataType::Bytes => {
+                let mut bytes = Vec::with_capacity(slots.iter().flatten().map(|slot| slot.len()).sum());
+                let mut ends = Vec::with_capacity(rows);
+                for slot in slots {
+                    let slot = slot.unwrap_or_default();
+                    if *data_type != DataType::Bytes {
+                        text(slot)?;
+                    }
+                    bytes.extend_from_slice(slot);
+                    ends.push(bytes.len());
+                }
+                Slots::Text(bytes, ends)
+            }
+            _ => Slots::Arrow(row::to_arrow(data_type, &slots)?),
+        };
+        self.reply.columns[self.used.first + nth].slots = column;
+        Ok(())
+    }
+
+    /// The bytes of a slot; what is known about it is noted.
+    fn slot(&mut self, nth: usize, row: usize) -> Result<Option<&'f [u8]>> {
+        let default = self.used.defaults[nth].as_ref();
+        let slot = slot(nth, self.seen.rows[row].as_ref(), &self.seen.layouts, default, self.options)?;
+        if slot.status != Status::Present {
+            self.note(self.used.first + nth, row, &slot);
+        }
+        Ok(slot.bytes)
+    }
+
+    fn note(&mut self, output: usize, row: usize, slot: &Slot<'_>) {
+        let Reply { rows, columns, marks, .. } = self.reply;
+        let (at, all, column) = (output * *rows + row, columns.len() * *rows, &mut columns[output]);
+        let set = |marks: &mut Vec<u8>, usual: u8, value: u8| {
+            marks.resize(all, usual);
+            marks[at] = value;
+        };
+        column.has_statuses = true;
+        set(&mut marks.statuses, Status::Present as u8, slot.status as u8);
         if slot.reason != 0 {
-            reasons.resize(rows, 0);
-            reasons[row] = slot.reason;
+            column.has_reasons = true;
+            set(&mut marks.reasons, 0, slot.reason);
         }
-        slots.push(slot.bytes);
-    }
-    let data_type = &used.features[nth].data_type;
-    Ok(FeatureReply {
-        name: used.outputs[nth].clone(),
-        data_type: data_type.clone(),
-        values: values(data_type, &slots)?,
-        presence: (!all_held).then_some(presence),
-        statuses: (!all_present).then_some(statuses),
-        reasons: (!reasons.is_empty()).then_some(reasons),
-    })
-}
-
-fn values(data_type: &DataType, slots: &[Option<&[u8]>]) -> Result<Values> {
-    Ok(match data_type {
-        DataType::Float64 => Values::Doubles(each(slots, float)?),
-        DataType::Float32 => Values::Floats(each(slots, |slot| Ok(f32::from_le_bytes(fixed(slot)?)))?),
-        DataType::Int64 | DataType::Timestamp => Values::Int64s(each(slots, integer)?),
-        DataType::Int32 | DataType::Date => Values::Int32s(each(slots, |slot| Ok(i32::from_le_bytes(fixed(slot)?)))?),
-        DataType::Bool => Values::Bools(each(slots, bool_of)?),
-        DataType::String | DataType::Json => Values::Strings(each(slots, |slot| Ok(text(slot)?.to_owned()))?),
-        DataType::Bytes => Values::Bytes(each(slots, |slot| Ok(slot.to_vec()))?),
-        DataType::Decimal(..) | DataType::List(_) | DataType::Vector(_) | DataType::Struct(_) | DataType::Map(_) => {
-            Values::Arrow(row::to_arrow(data_type, slots)?)
+        if slot.bytes.is_none() {
+            column.has_holes = true;
+            set(&mut marks.held, 1, 0);
         }
-    })
-}
-
-#[inline]
-fn each<T: Default>(slots: &[Option<&[u8]>], read: impl Fn(&[u8]) -> Result<T>) -> Result<Vec<T>> {
-    slots.iter().map(|slot| slot.map_or_else(|| Ok(T::default()), &read)).collect()
-}
-
-/// A float64, or a float32 stored before the feature was widened.
-#[inline]
-fn float(slot: &[u8]) -> Result<f64> {
-    match slot.len() {
-        4 => Ok(f64::from(f32::from_le_bytes(fixed(slot)?))),
-        8 => Ok(f64::from_le_bytes(fixed(slot)?)),
-        length => Err(Error::corrupt(format!("a float has {length} bytes"))),
     }
 }
 
-/// An int64, or an int32 stored before the feature was widened.
+/// Copies a row's values of fixed width, if all are there; `false` leaves the row to be looked at value by value.
 #[inline]
-fn integer(slot: &[u8]) -> Result<i64> {
-    match slot.len() {
-        4 => Ok(i64::from(i32::from_le_bytes(fixed(slot)?))),
-        8 => Ok(i64::from_le_bytes(fixed(slot)?)),
-        length => Err(Error::corrupt(format!("an integer has {length} bytes"))),
+fn copy(copies: &Copies, row: &[u8], nth: usize, reply: &mut Reply) -> bool {
+    if !copies.presence.iter().all(|&(byte, bits)| row.get(byte).is_some_and(|found| found & bits == bits)) {
+        return false;
     }
+    let (rows, fixed) = (reply.rows, &mut reply.fixed[..]);
+    for copy in &copies.eights {
+        let (Some(from), to) = (row.get(copy.at..copy.at + 8), copy.start * rows + nth * 8) else { return false };
+        fixed[to..to + 8].copy_from_slice(from);
+    }
+    for copy in &copies.fours {
+        let (Some(from), to) = (row.get(copy.at..copy.at + 4), copy.start * rows + nth * 4) else { return false };
+        fixed[to..to + 4].copy_from_slice(from);
+    }
+    for copy in &copies.ones {
+        let Some(from) = row.get(copy.at).filter(|from| **from <= 1) else { return false };
+        fixed[copy.start * rows + nth] = *from;
+    }
+    true
+}
+
+/// Writes a value at its output's width; integers and floats may have been stored narrower, before the feature was widened.
+fn put(data_type: &DataType, bytes: &[u8], out: &mut [u8]) -> Result<()> {
+    match (data_type, bytes) {
+        (DataType::Bool, _) => out[0] = u8::from(bool_of(bytes)?),
+        (DataType::Float64, &[a, b, c, d]) => {
+            out.copy_from_slice(&f64::from(f32::from_le_bytes([a, b, c, d])).to_le_bytes());
+        }
+        (DataType::Int64, &[a, b, c, d]) => {
+            out.copy_from_slice(&i64::from(i32::from_le_bytes([a, b, c, d])).to_le_bytes());
+        }
+        _ if bytes.len() == out.len() => out.copy_from_slice(bytes),
+        _ => return Err(Error::corrupt(format!("a value of {data_type} has {} bytes", bytes.len()))),
+    }
+    Ok(())
 }

@@ -59,6 +59,15 @@ impl Fields {
         self.sources[nth] == Source::Changed
     }
 
+    /// Where a feature that is stored at fixed width and as it is answered lies in a row: its offset, and the byte and bit that say
+    /// whether it is there.
+    pub(crate) fn as_answered(&self, nth: usize) -> Option<(usize, usize, u8)> {
+        match self.sources[nth] {
+            Source::Same(at) => self.stored.shape.fixed(at),
+            _ => None,
+        }
+    }
+
     /// The stored bytes of a feature, of the type it was stored with.
     #[inline]
     pub(crate) fn slot<'a>(&self, nth: usize, row: &'a [u8]) -> Result<Option<&'a [u8]>> {

@@ -6,6 +6,7 @@ use ahash::{HashMap, HashMapExt};
 use parking_lot::RwLock;
 use tidegate_schemas::definition::Column;
 use tidegate_schemas::time::Micros;
+use tidegate_schemas::types::DataType;
 
 use super::fields::Fields;
 use super::{LookupSpec, LookupView};
@@ -19,6 +20,10 @@ use crate::{Error, Result};
 pub struct Plan {
     pub(super) groups: Vec<Group>,
     pub(super) views: Vec<PlanView>,
+    /// One for each feature, view by view.
+    pub(crate) outputs: Vec<Output>,
+    /// Bytes of one row's values of fixed width.
+    pub(super) row_width: usize,
     /// How many key columns a request must have.
     pub(super) key_columns: usize,
 }
@@ -29,7 +34,7 @@ pub(super) struct Group {
     pub(super) entity_type: u32,
     pub(super) keys: Vec<Column>,
     pub(super) key_columns: Vec<usize>,
-    /// Positions of its views in the plan.
+    /// Positions of its views in the plan, in the order in which an entity's rows are stored.
     pub(super) views: Vec<usize>,
 }
 
@@ -38,14 +43,62 @@ pub(super) struct Group {
 pub(super) struct PlanView {
     pub(super) view: Arc<View>,
     pub(super) alias: String,
-    pub(super) group: usize,
     pub(super) serve_ttl: Option<Micros>,
     /// Names in the view and types.
     pub(super) features: Vec<Column>,
-    pub(super) outputs: Vec<String>,
+    /// Number of its first output.
+    pub(super) first: usize,
     pub(super) defaults: Vec<Option<DefaultValue>>,
     /// Where the features are, by the layout of the row; filled as layouts are met.
-    fields: RwLock<HashMap<u32, Arc<Fields>>>,
+    places: RwLock<HashMap<u32, Arc<Places>>>,
+}
+
+/// One column of the answer.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) name: String,
+    pub(crate) data_type: DataType,
+    pub(crate) type_name: String,
+    /// Bytes of a value that is answered at fixed width; 0 for any other.
+    pub(crate) width: usize,
+    /// Bytes of the fixed values of the outputs before it.
+    pub(crate) start: usize,
+}
+
+/// Bytes of a value that is answered at fixed width.
+fn width(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Float64 | DataType::Int64 | DataType::Timestamp => 8,
+        DataType::Float32 | DataType::Int32 | DataType::Date => 4,
+        DataType::Bool => 1,
+        _ => 0,
+    }
+}
+
+/// Where a view's features are in the rows of one layout.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) fields: Fields,
+    /// How a row without nulls is copied, where all its features of fixed width are stored as they are answered.
+    pub(super) copies: Option<Copies>,
+}
+
+/// The short way for most rows: look at a few presence bits, then copy.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// Bytes of the row, and the bits of them that must be set.
+    pub(super) presence: Vec<(usize, u8)>,
+    /// Values of 8, 4 and 1 bytes.
+    pub(super) eights: Vec<CopyOf>,
+    pub(super) fours: Vec<CopyOf>,
+    pub(super) ones: Vec<CopyOf>,
+}
+
+/// From a place in the row to an output.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CopyOf {
+    pub(super) at: usize,
+    pub(super) start: usize,
 }
 
 impl Store {
@@ -53,12 +106,21 @@ impl Store {
     ///
     /// # Errors
     /// An unknown view or feature, a default that is not of its feature's type, key columns that do not fit the view's keys.
-    pub fn compile(&self, spec: &LookupSpec) -> Result<Plan> {
-        let mut plan = Plan { groups: Vec::new(), views: Vec::with_capacity(spec.views.len()), key_columns: 0 };
+    pub fn compile(&self, spec: &LookupSpec) -> Result<Arc<Plan>> {
+        let mut plan = Plan {
+            groups: Vec::new(),
+            views: Vec::with_capacity(spec.views.len()),
+            outputs: Vec::new(),
+            row_width: 0,
+            key_columns: 0,
+        };
         for view in &spec.views {
             plan.add(self.inner(), view)?;
         }
-        Ok(plan)
+        for group in &mut plan.groups {
+            group.views.sort_by_key(|&view| plan.views[view].view.id);
+        }
+        Ok(Arc::new(plan))
     }
 }
 
@@ -86,15 +148,26 @@ impl Plan {
         let group = self.group(&view, &spec.key_columns);
         self.groups[group].views.push(self.views.len());
         self.key_columns = spec.key_columns.iter().map(|column| column + 1).fold(self.key_columns, usize::max);
+        let first = self.outputs.len();
+        for (asked, feature) in spec.features.iter().zip(&features) {
+            let width = width(&feature.data_type);
+            self.outputs.push(Output {
+                name: asked.output.clone(),
+                data_type: feature.data_type.clone(),
+                type_name: feature.data_type.to_string(),
+                width,
+                start: self.row_width,
+            });
+            self.row_width += width;
+        }
         self.views.push(PlanView {
             view,
             alias: spec.alias.clone(),
-            group,
             serve_ttl: spec.serve_ttl,
             features,
-            outputs: spec.features.iter().map(|asked| asked.output.clone()).collect(),
+            first,
             defaults,
-            fields: RwLock::new(HashMap::new()),
+            places: RwLock::new(HashMap::new()),
         });
         Ok(())
     }
@@ -110,13 +183,33 @@ impl Plan {
 }
 
 impl PlanView {
-    /// Where the features are in rows of a layout.
-    pub(super) fn fields(&self, inner: &Inner, layout: u32) -> Result<Arc<Fields>> {
-        if let Some(fields) = self.fields.read().get(&layout) {
-            return Ok(fields.clone());
+    /// Where the features are in rows of a layout; `outputs` are the view's.
+    pub(super) fn places(&self, inner: &Inner, outputs: &[Output], layout: u32) -> Result<Arc<Places>> {
+        if let Some(places) = self.places.read().get(&layout) {
+            return Ok(places.clone());
         }
-        let fields = Arc::new(Fields::new(inner.layout(layout)?, &self.features));
-        self.fields.write().insert(layout, fields.clone());
-        Ok(fields)
+        let fields = Fields::new(inner.layout(layout)?, &self.features);
+        let copies = copies(&fields, outputs);
+        let places = Arc::new(Places { fields, copies });
+        self.places.write().insert(layout, places.clone());
+        Ok(places)
     }
+}
+
+fn copies(fields: &Fields, outputs: &[Output]) -> Option<Copies> {
+    let mut copies = Copies::default();
+    for (nth, output) in outputs.iter().enumerate().filter(|(_, output)| output.width > 0) {
+        let (at, byte, bit) = fields.as_answered(nth)?;
+        match copies.presence.iter_mut().find(|(known, _)| *known == byte) {
+            Some((_, bits)) => *bits |= bit,
+            None => copies.presence.push((byte, bit)),
+        }
+        let copy = CopyOf { at, start: output.start };
+        match output.width {
+            8 => copies.eights.push(copy),
+            4 => copies.fours.push(copy),
+            _ => copies.ones.push(copy),
+        }
+    }
+    Some(copies)
 }

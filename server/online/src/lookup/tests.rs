@@ -40,11 +40,16 @@ fn with_cache_and_without(test: impl Fn(TempStore)) {
 }
 
 /// (status, reason, value) of each row.
-fn shown(feature: &FeatureReply) -> Vec<(u8, u8, Option<i64>)> {
-    let Values::Int64s(values) = &feature.values else { panic!("not int64: {feature:?}") };
-    let reason = |row: usize| feature.reasons.as_ref().map_or(0, |reasons| reasons[row]);
-    let value = |row: usize| feature.present(row).then_some(values[row]);
-    (0..values.len()).map(|row| (feature.status(row), reason(row), value(row))).collect()
+fn shown(feature: FeatureReply<'_>) -> Vec<(u8, u8, Option<i64>)> {
+    let Values::Int64s(values) = feature.values else { panic!("not int64: {feature:?}") };
+    let reason = |row: usize| feature.reasons.map_or(0, |reasons| reasons[row]);
+    let value = |(row, value)| (feature.status(row), reason(row), feature.present(row).then_some(value));
+    values.iter().enumerate().map(value).collect()
+}
+
+fn texts(feature: FeatureReply<'_>) -> Vec<String> {
+    let Values::Strings(values) = feature.values else { panic!("not strings: {feature:?}") };
+    values.iter().map(|text| String::from_utf8(text.to_vec()).expect("UTF-8")).collect()
 }
 
 const PRESENT: u8 = Status::Present as u8;
@@ -69,11 +74,11 @@ fn statuses() {
             // Twice: from the store, then from the cache.
             let first = store.lookup(&plan, &request, NOW, &options).expect("an answer");
             let again = store.lookup(&plan, &request, NOW, &options).expect("an answer");
-            assert_eq!(shown(&first.features[0]), shown(&again.features[0]));
+            assert_eq!(shown(first.feature(0)), shown(again.feature(0)));
             assert_eq!(again.views[0].event_times, [900, 900, 100, 100, i64::MIN, 500, 900]);
             assert_eq!(again.views[0].ages, [100, 100, 900, 900, -1, 500, 100]);
             assert_eq!(again.rows, 7);
-            shown(&again.features[0])
+            shown(again.feature(0))
         };
         let fresh = (PRESENT, 0, Some(1));
         let edge = (PRESENT, 0, Some(5));
@@ -104,8 +109,8 @@ fn full_columns_carry_no_bitmaps() {
         push(&store, view, &[strings(["a"])], &[1], &[ints([1])]);
         let plan = store.compile(&spec(view, &[0], vec![asked("n")], None)).expect("a plan");
         let reply = store.lookup(&plan, &[strings(["a", "a"])], NOW, &LookupOptions::default()).expect("an answer");
-        let feature = &reply.features[0];
-        assert_eq!((&feature.presence, &feature.statuses, &feature.reasons), (&None, &None, &None));
+        let feature = reply.feature(0);
+        assert_eq!((feature.held, feature.statuses, feature.reasons), (None, None, None));
         assert!(reply.views.is_empty());
     });
 }
@@ -172,7 +177,7 @@ fn views_share_entities_and_stay_apart() {
         for _ in 0..2 {
             let keys = [strings(["x", "y"]), strings(["y", "z"])];
             let reply = store.lookup(&plan, &keys, NOW, &LookupOptions::default()).expect("an answer");
-            let columns: Vec<_> = reply.features.iter().map(shown).collect();
+            let columns: Vec<_> = reply.features().map(shown).collect();
             let present = |value| (PRESENT, 0, Some(value));
             assert_eq!(columns[0], [present(1), present(2)]);
             assert_eq!(columns[1], [present(10), (NOT_FOUND, 0, None)]);
@@ -181,7 +186,7 @@ fn views_share_entities_and_stay_apart() {
         }
         let plan = store.compile(&LookupSpec { views: vec![used(global, &[], "rate")] }).expect("a plan");
         let reply = store.lookup(&plan, &[], NOW, &LookupOptions::default()).expect("an answer");
-        assert_eq!(shown(&reply.features[0]), [(PRESENT, 0, Some(100))]);
+        assert_eq!(shown(reply.feature(0)), [(PRESENT, 0, Some(100))]);
     });
 }
 
@@ -219,9 +224,9 @@ fn rows_outlive_changes_of_their_view() {
         push(&store, new, &[strings(["y"])], &[1], &[ints([1]), strings(["s"]), ints([2])]);
         let plan = store.compile(&spec(new, &[0], vec![asked("a"), asked("b"), asked("new")], None)).expect("a plan");
         let reply = store.lookup(&plan, &[strings(["x", "y"])], NOW, &LookupOptions::default()).expect("an answer");
-        assert_eq!(shown(&reply.features[0]), [(PRESENT, 0, Some(7)), (PRESENT, 0, Some(2))]);
-        assert_eq!((reply.features[1].status(0), reply.features[1].status(1)), (FAILED, PRESENT));
-        assert_eq!(shown(&reply.features[2]), [(NULL, 0, None), (PRESENT, 0, Some(1))]);
+        assert_eq!(shown(reply.feature(0)), [(PRESENT, 0, Some(7)), (PRESENT, 0, Some(2))]);
+        assert_eq!((reply.feature(1).status(0), reply.feature(1).status(1)), (FAILED, PRESENT));
+        assert_eq!(shown(reply.feature(2)), [(NULL, 0, None), (PRESENT, 0, Some(1))]);
         let scanned: Vec<_> = store.scan(new, 2).expect("a scan").collect::<Result<_>>().expect("rows");
         assert_eq!(scanned.len(), 2);
         assert_eq!(&scanned[0].features[2], &ints([7, 2]), "widened");
@@ -230,9 +235,22 @@ fn rows_outlive_changes_of_their_view() {
         push(&store, old, &[strings(["y"])], &[5], &features);
         let plan = store.compile(&spec(old, &[0], vec![asked("c")], None)).expect("a plan");
         let reply = store.lookup(&plan, &[strings(["x", "y"])], NOW, &LookupOptions::default()).expect("an answer");
-        let Values::Strings(texts) = &reply.features[0].values else { panic!("strings") };
-        assert_eq!(texts, &["text", "text"]);
+        assert_eq!(texts(reply.feature(0)), ["text", "text"]);
     });
+}
+
+/// The only value of a column.
+fn one(values: Values<'_>) -> String {
+    match values {
+        Values::Doubles(values) => format!("{:?}", values.iter().next().expect("one")),
+        Values::Floats(values) => format!("{:?}", values.iter().next().expect("one")),
+        Values::Int64s(values) => format!("{:?}", values.iter().next().expect("one")),
+        Values::Int32s(values) => format!("{:?}", values.iter().next().expect("one")),
+        Values::Bools(values) => format!("{:?}", values[0] == 1),
+        Values::Strings(values) => String::from_utf8(values.iter().next().expect("one").to_vec()).expect("UTF-8"),
+        Values::Bytes(values) => format!("{:?}", values.iter().next().expect("one")),
+        Values::Arrow(values) => format!("{values:?}"),
+    }
 }
 
 /// Every kind of value comes out as its column.
@@ -263,23 +281,11 @@ fn columns_of_every_type() {
         let plan = store.compile(&spec(view, &[0], asked.collect(), None)).expect("a plan");
         let key: ArrayRef = Arc::new(arrow_array::BinaryArray::from_vec(vec![b"\0"]));
         let reply = store.lookup(&plan, &[key], NOW, &LookupOptions::default()).expect("an answer");
-        let shown: Vec<String> = reply.features.iter().map(|feature| format!("{:?}", feature.values)).collect();
-        assert_eq!(
-            shown[..9],
-            [
-                "Bools([true])",
-                "Int32s([5])",
-                "Floats([1.5])",
-                "Doubles([-0.0])",
-                "Strings([\"é\"])",
-                "Bytes([[104, 105]])",
-                "Int64s([1000000])",
-                "Int32s([2])",
-                "Arrow(PrimitiveArray<Decimal128(5, 2)>\n[\n  125,\n])",
-            ]
-        );
-        let Values::Arrow(list) = &reply.features[9].values else { panic!("a list") };
+        let shown: Vec<String> = reply.features().map(|feature| one(feature.values)).collect();
+        let decimal = "PrimitiveArray<Decimal128(5, 2)>\n[\n  125,\n]";
+        assert_eq!(shown[..9], ["true", "5", "1.5", "-0.0", "é", "[104, 105]", "1000000", "2", decimal]);
+        let Values::Arrow(list) = reply.feature(9).values else { panic!("a list") };
         assert_eq!(list.data_type(), &"list<int64>".parse::<DataType>().expect("a type").to_arrow());
-        assert!(reply.features.iter().all(|feature| feature.status(0) == DEFAULTED));
+        assert!(reply.features().all(|feature| feature.status(0) == DEFAULTED));
     });
 }

@@ -47,7 +47,7 @@ pub(super) fn column(data_type: &DataType, slots: Slots<'_, '_>) -> Result<Array
 
 /// A value of fixed width.
 #[inline]
-pub(crate) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
+fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
     <[u8; N]>::try_from(bytes).map_err(|_| Error::corrupt(format!("a value has {} bytes, expected {N}", bytes.len())))
 }
 

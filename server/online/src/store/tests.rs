@@ -33,7 +33,7 @@ fn write(store: &Store, view: ViewId, rows: &[(&str, i64, i64)], origin: Origin,
     store.write(view, Rows { keys: &keys, event: &event, created: None, features: &features, origin }, commit)
 }
 
-fn plan(store: &Store, view: ViewId) -> Plan {
+fn plan(store: &Store, view: ViewId) -> Arc<Plan> {
     let features = vec![LookupFeature { name: "n".to_owned(), output: "n".to_owned(), default: None }];
     let used = LookupView { view, key_columns: vec![0], alias: "v".to_owned(), features, serve_ttl: None };
     store.compile(&LookupSpec { views: vec![used] }).expect("a plan")
@@ -43,9 +43,10 @@ fn plan(store: &Store, view: ViewId) -> Plan {
 fn look(store: &Store, view: ViewId, keys: &[&str]) -> Vec<Option<(i64, i64)>> {
     let options = LookupOptions { include_times: true, return_expired: false };
     let reply = store.lookup(&plan(store, view), &[strings(keys.iter().copied())], 0, &options).expect("an answer");
-    let crate::reply::Values::Int64s(values) = &reply.features[0].values else { panic!("int64") };
-    let row = |row: usize| reply.features[0].present(row).then(|| (reply.views[0].event_times[row], values[row]));
-    (0..keys.len()).map(row).collect()
+    let feature = reply.feature(0);
+    let crate::reply::Values::Int64s(values) = feature.values else { panic!("int64") };
+    let row = |(row, value)| feature.present(row).then(|| (reply.views[0].event_times[row], value));
+    values.iter().enumerate().map(row).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!   entities' stripes                     nobody else writes these entities
 //!     read what is stored, compare, encode rows that replace
 //!     one WriteBatch: rows of the present epoch, of the one being built, progress or cursor
-//!     count the write, forget the entities in the cache
+//!     write; forget the entities in the cache; both between two counts that readers compare
 //! ```
 
 use arrow_array::Array;
@@ -41,7 +41,7 @@ impl Store {
             view.state.read().check_layout(layout.id)?;
         }
         let epochs = Epochs::of(&view, commit)?;
-        let held = inner.stripes.lock(encoded.winners().map(|(_, entity)| entity));
+        let mut held = inner.stripes.lock(encoded.winners().map(|(_, entity)| entity));
         let mut batch = WriteBatch::default();
         let mut stored = Stored::default();
         for epoch in epochs.targets() {
@@ -51,9 +51,9 @@ impl Store {
         if batch.is_empty() {
             return Ok(encoded.written(&stored));
         }
+        held.begin();
         let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("writing rows"));
         // Even a failed write may have reached the log: readers must look again.
-        held.written();
         stored.winners.iter().for_each(|&nth| inner.cache.forget(encoded.entity(encoded.winners[nth])));
         outcome?;
         if let Some(next) = next {

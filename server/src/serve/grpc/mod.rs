@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
-use tidegate_proto::online::v1::online_service_server::OnlineServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;
 use tidegate_proto::sealed::v1::sealed_service_server::SealedServiceServer;
 use tidegate_proto::table::v1::table_service_server::TableServiceServer;
@@ -80,9 +79,7 @@ fn routes<H: Health>(
 ) -> io::Result<Routes> {
     let unary = settings.request_bytes_max;
     let flight = settings.flight_message_bytes_max;
-    let online = OnlineServiceServer::new(online::OnlineDoor::new(service.clone()))
-        .max_decoding_message_size(unary)
-        .max_encoding_message_size(usize::MAX);
+    let online = online::OnlineDoor::new(service.clone(), unary);
     let registry = RegistryServiceServer::new(registry::RegistryDoor::new(service.clone()))
         .max_decoding_message_size(unary)
         .max_encoding_message_size(usize::MAX);

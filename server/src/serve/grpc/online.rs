@@ -1,43 +1,214 @@
-//! Lookups over gRPC. Columns move from the message to Arrow and from the reply to the message; numbers are never copied one by one.
+//! Lookups over gRPC, one by one or through a stream.
+//!
+//! The service is the one `online.proto` describes, written by hand instead of generated: [`encode`] writes replies into the
+//! connection's buffer itself, where the generated service would build a message and then write that.
 
+mod encode;
+
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
-use arrow_ipc::writer::StreamWriter;
-use bytes::Bytes;
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, make_array,
+};
+use arrow::buffer::NullBuffer;
+use arrow_ipc::reader::StreamReader;
+use bytes::BufMut;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tidegate_proto::convert;
-use tidegate_proto::online::v1::{self as wire, feature_column, key_column, online_service_server::OnlineService};
-use tonic::{Request, Response, Status};
+use tidegate_proto::online::v1::{self as wire, key_column, online_service_server};
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::codegen::{Body as HttpBody, Service, StdError, http};
+use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstDecoder;
 
 use crate::serve::error::status;
 use crate::serve::meter::metered;
 use crate::serve::principal;
-use crate::service::{Error, FeatureReply, LookupReply, LookupRequest, Result, Tidegate, Values, ViewTimes};
+use crate::service::{Error, LookupRequest, Principal, Result, Tidegate};
+use encode::ReplyMessage;
+
+const GET: &str = "/tidegate.online.v1.OnlineService/GetOnlineFeatures";
+const STREAM: &str = "/tidegate.online.v1.OnlineService/StreamOnlineFeatures";
 
 /// The lookup door.
+#[derive(Clone)]
 pub(super) struct OnlineDoor {
     service: Arc<Tidegate>,
+    request_bytes_max: usize,
 }
 
 impl OnlineDoor {
-    pub(super) fn new(service: Arc<Tidegate>) -> Self {
-        Self { service }
+    pub(super) fn new(service: Arc<Tidegate>, request_bytes_max: usize) -> Self {
+        Self { service, request_bytes_max }
+    }
+
+    async fn lookup(&self, caller: &Principal, message: wire::GetOnlineFeaturesRequest) -> Result<ReplyMessage> {
+        let answer = async {
+            let as_arrow = message.format() == wire::ReplyFormat::Arrow;
+            ReplyMessage::new(self.service.lookup(caller, &lookup_request(message)?)?, as_arrow)
+        };
+        metered(&self.service, "grpc", "get_online_features", answer).await
     }
 }
 
-#[tonic::async_trait]
-impl OnlineService for OnlineDoor {
-    async fn get_online_features(
-        &self,
-        request: Request<wire::GetOnlineFeaturesRequest>,
-    ) -> std::result::Result<Response<wire::GetOnlineFeaturesResponse>, Status> {
-        let caller = principal::of(&request)?;
-        let answer = async {
-            let reply = self.service.lookup(&caller, &lookup_request(request.into_inner())?)?;
-            lookup_reply(reply)
-        };
-        metered(&self.service, "grpc", "get_online_features", answer).await.map(Response::new).map_err(status)
+impl NamedService for OnlineDoor {
+    const NAME: &'static str = online_service_server::SERVICE_NAME;
+}
+
+impl<B> Service<http::Request<B>> for OnlineDoor
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, std::result::Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move {
+            let limit = Some(door.request_bytes_max);
+            Ok(match request.uri().path() {
+                GET => {
+                    let mut grpc = Grpc::new(UnaryCodec).apply_max_message_size_config(limit, Some(usize::MAX));
+                    grpc.unary(door, request).await
+                }
+                STREAM => {
+                    let mut grpc = Grpc::new(StreamCodec).apply_max_message_size_config(limit, Some(usize::MAX));
+                    grpc.streaming(door, request).await
+                }
+                other => Status::unimplemented(format!("there is no method {other}")).into_http(),
+            })
+        })
+    }
+}
+
+impl UnaryService<wire::GetOnlineFeaturesRequest> for OnlineDoor {
+    type Response = ReplyMessage;
+    type Future = BoxFuture<'static, std::result::Result<Response<ReplyMessage>, Status>>;
+
+    fn call(&mut self, request: Request<wire::GetOnlineFeaturesRequest>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move {
+            let caller = principal::of(&request)?;
+            door.lookup(&caller, request.into_inner()).await.map(Response::new).map_err(status)
+        })
+    }
+}
+
+impl StreamingService<wire::StreamOnlineFeaturesRequest> for OnlineDoor {
+    type Response = StreamMessage;
+    type ResponseStream = BoxStream<'static, std::result::Result<StreamMessage, Status>>;
+    type Future = BoxFuture<'static, std::result::Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<wire::StreamOnlineFeaturesRequest>>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async move {
+            let caller = principal::of(&request)?;
+            let replies = request.into_inner().then(move |message| {
+                let (door, caller) = (door.clone(), caller.clone());
+                async move {
+                    let wire::StreamOnlineFeaturesRequest { id, lookup } = message?;
+                    let outcome = door.lookup(&caller, lookup.unwrap_or_default()).await.map_err(|error| {
+                        let status = status(error);
+                        wire::StreamError { code: status.code().into(), message: status.message().to_owned() }
+                    });
+                    Ok(StreamMessage { id, outcome })
+                }
+            });
+            Ok(Response::new(replies.boxed()))
+        })
+    }
+}
+
+/// One reply of a stream.
+pub(super) struct StreamMessage {
+    id: u64,
+    outcome: std::result::Result<ReplyMessage, wire::StreamError>,
+}
+
+struct UnaryCodec;
+
+impl Codec for UnaryCodec {
+    type Encode = ReplyMessage;
+    type Decode = wire::GetOnlineFeaturesRequest;
+    type Encoder = WriteReply;
+    type Decoder = ProstDecoder<Self::Decode>;
+
+    fn encoder(&mut self) -> WriteReply {
+        WriteReply
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(BufferSettings::default())
+    }
+}
+
+struct WriteReply;
+
+impl Encoder for WriteReply {
+    type Item = ReplyMessage;
+    type Error = Status;
+
+    fn encode(&mut self, reply: ReplyMessage, out: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+        out.reserve(reply.length());
+        reply.write(out);
+        Ok(())
+    }
+}
+
+struct StreamCodec;
+
+impl Codec for StreamCodec {
+    type Encode = StreamMessage;
+    type Decode = wire::StreamOnlineFeaturesRequest;
+    type Encoder = WriteStreamed;
+    type Decoder = ProstDecoder<Self::Decode>;
+
+    fn encoder(&mut self) -> WriteStreamed {
+        WriteStreamed
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(BufferSettings::default())
+    }
+}
+
+struct WriteStreamed;
+
+impl Encoder for WriteStreamed {
+    type Item = StreamMessage;
+    type Error = Status;
+
+    fn encode(&mut self, message: StreamMessage, out: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+        write_streamed(message, out);
+        Ok(())
+    }
+}
+
+/// A `StreamOnlineFeaturesResponse`: what it is without the reply, then the reply as its field 2.
+fn write_streamed(message: StreamMessage, out: &mut impl BufMut) {
+    use prost::Message;
+    use wire::stream_online_features_response::Outcome;
+    let (outcome, reply) = match message.outcome {
+        Ok(reply) => (None, Some(reply)),
+        Err(error) => (Some(Outcome::Error(error)), None),
+    };
+    wire::StreamOnlineFeaturesResponse { id: message.id, outcome }.encode_raw(out);
+    if let Some(reply) = reply {
+        prost::encoding::encode_key(2, prost::encoding::WireType::LengthDelimited, out);
+        prost::encoding::encode_varint(reply.length() as u64, out);
+        reply.write(out);
     }
 }
 
@@ -49,6 +220,7 @@ fn lookup_request(message: wire::GetOnlineFeaturesRequest) -> Result<LookupReque
         include_times: message.include_times,
         return_expired: message.return_expired,
         keys: message.keys.into_iter().map(key_column).collect::<Result<_>>()?,
+        request: message.request_columns.into_iter().map(request_column).collect::<Result<_>>()?,
     })
 }
 
@@ -66,56 +238,33 @@ fn key_column(column: wire::KeyColumn) -> Result<(String, ArrayRef)> {
     Ok((column.name, values))
 }
 
-fn lookup_reply(reply: LookupReply) -> Result<wire::GetOnlineFeaturesResponse> {
-    let rows = u32::try_from(reply.rows).map_err(|_| Error::invalid("too many rows in one lookup; ask in parts"))?;
-    Ok(wire::GetOnlineFeaturesResponse {
-        rows,
-        features: reply.features.into_iter().map(feature_column).collect::<Result<_>>()?,
-        views: reply.views.into_iter().map(view_times).collect(),
-        catalog_version: reply.catalog_version,
-    })
-}
-
-fn feature_column(feature: FeatureReply) -> Result<wire::FeatureColumn> {
-    use feature_column::Values as Wire;
-    let values = match feature.values {
-        Values::Doubles(values) => Wire::Doubles(wire::DoubleValues { values }),
-        Values::Floats(values) => Wire::Floats(wire::FloatValues { values }),
-        Values::Int64s(values) => Wire::Int64s(wire::Int64Values { values }),
-        Values::Int32s(values) => Wire::Int32s(wire::Int32Values { values }),
-        Values::Bools(values) => Wire::Bools(wire::BoolValues { values }),
-        Values::Strings(values) => Wire::Strings(wire::StringValues { values }),
-        Values::Bytes(values) => {
-            Wire::Bytes(wire::BytesValues { values: values.into_iter().map(Bytes::from).collect() })
+fn request_column(column: wire::RequestColumn) -> Result<(String, ArrayRef)> {
+    use wire::request_column::Values;
+    let wire::RequestColumn { name, values, presence } = column;
+    let wrong = |what: &str| Error::invalid(format!("request column `{name}` {what}"));
+    let nulls = (!presence.is_empty()).then(|| NullBuffer::from(presence));
+    let values: ArrayRef = match values {
+        Some(Values::Doubles(it)) => Arc::new(Float64Array::from(it.values)),
+        Some(Values::Int64s(it)) => Arc::new(Int64Array::from(it.values)),
+        Some(Values::Strings(it)) => Arc::new(StringArray::from_iter_values(it.values)),
+        Some(Values::Bytes(it)) => Arc::new(BinaryArray::from_iter_values(it.values)),
+        Some(Values::Bools(it)) => Arc::new(BooleanArray::from(it.values)),
+        Some(Values::ArrowIpc(bytes)) => {
+            let batch = StreamReader::try_new(bytes.as_ref(), None).ok().and_then(|mut batches| batches.next()?.ok());
+            let column = batch.as_ref().and_then(|batch| batch.columns().first());
+            column.cloned().ok_or_else(|| wrong("is not an Arrow IPC stream of one column"))?
         }
-        Values::Arrow(column) => Wire::ArrowIpc(ipc_stream(&feature.name, column)?),
+        None => return Err(wrong("has no values: set doubles, int64s, strings, bytes, bools or arrow_ipc")),
     };
-    Ok(wire::FeatureColumn {
-        name: feature.name,
-        data_type: feature.data_type.to_string(),
-        values: Some(values),
-        presence: feature.presence.unwrap_or_default().into(),
-        statuses: feature.statuses.unwrap_or_default().into(),
-        reasons: feature.reasons.unwrap_or_default().into(),
-    })
-}
-
-fn view_times(times: ViewTimes) -> wire::ViewTimes {
-    wire::ViewTimes { view: times.view, event_times: times.event_times, ages: times.ages }
-}
-
-/// One batch of one column as an IPC stream: how types without a message of their own travel.
-fn ipc_stream(name: &str, column: ArrayRef) -> Result<Bytes> {
-    let encode = || {
-        let schema = Arc::new(Schema::new(vec![Field::new(name, column.data_type().clone(), true)]));
-        let batch = RecordBatch::try_new(schema.clone(), vec![column])?;
-        let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
-        writer.write(&batch)?;
-        writer.into_inner()
+    let values = match nulls {
+        None => values,
+        Some(nulls) if nulls.len() == values.len() => {
+            let data = values.to_data().into_builder().nulls(Some(nulls)).build();
+            make_array(data.map_err(|_| wrong("can't be read"))?)
+        }
+        Some(_) => return Err(wrong("has not one presence for each value")),
     };
-    let encoded =
-        encode().map_err(|error| Error::internal(format!("feature `{name}` can't be encoded")).with_source(error))?;
-    Ok(encoded.into())
+    Ok((name, values))
 }
 
 #[cfg(test)]

@@ -19,32 +19,30 @@ use super::base64;
 use crate::service::{FeatureReply, Values};
 
 /// A feature's column: one value for each row.
-pub(super) fn column(feature: &FeatureReply) -> Vec<Value> {
-    let present = |row: usize| {
-        feature.presence.as_ref().is_none_or(|bits| bits.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1))
-    };
-    match &feature.values {
-        Values::Doubles(values) => slots(values, present, |value| double(*value)),
-        Values::Floats(values) => slots(values, present, |value| double(f64::from(*value))),
-        Values::Int64s(values) if feature.data_type == FeatureType::Timestamp => {
-            slots(values, present, |value| timestamp(*value))
+pub(super) fn column(feature: &FeatureReply<'_>) -> Vec<Value> {
+    let present = |row: usize| feature.present(row);
+    match feature.values {
+        Values::Doubles(values) => slots(values.iter(), present, double),
+        Values::Floats(values) => slots(values.iter(), present, |value| double(f64::from(value))),
+        Values::Int64s(values) if *feature.data_type == FeatureType::Timestamp => {
+            slots(values.iter(), present, timestamp)
         }
-        Values::Int64s(values) => slots(values, present, |value| json!(value)),
-        Values::Int32s(values) if feature.data_type == FeatureType::Date => {
-            slots(values, present, |value| date(*value))
-        }
-        Values::Int32s(values) => slots(values, present, |value| json!(value)),
-        Values::Bools(values) => slots(values, present, |value| json!(value)),
-        Values::Strings(values) => slots(values, present, |value| json!(value)),
-        Values::Bytes(values) => slots(values, present, |value| json!(base64::encode(value))),
-        Values::Arrow(values) => {
-            (0..values.len()).map(|row| if present(row) { nested(values, row) } else { Value::Null }).collect()
-        }
+        Values::Int64s(values) => slots(values.iter(), present, |value| json!(value)),
+        Values::Int32s(values) if *feature.data_type == FeatureType::Date => slots(values.iter(), present, date),
+        Values::Int32s(values) => slots(values.iter(), present, |value| json!(value)),
+        Values::Bools(values) => slots(values.iter(), present, |value| json!(*value != 0)),
+        Values::Strings(values) => slots(values.iter(), present, |value| json!(String::from_utf8_lossy(value))),
+        Values::Bytes(values) => slots(values.iter(), present, |value| json!(base64::encode(value))),
+        Values::Arrow(values) => slots(0..values.len(), present, |row| nested(values, row)),
     }
 }
 
-fn slots<T>(values: &[T], present: impl Fn(usize) -> bool, to_json: impl Fn(&T) -> Value) -> Vec<Value> {
-    values.iter().enumerate().map(|(row, value)| if present(row) { to_json(value) } else { Value::Null }).collect()
+fn slots<T>(
+    values: impl Iterator<Item = T>,
+    present: impl Fn(usize) -> bool,
+    to_json: impl Fn(T) -> Value,
+) -> Vec<Value> {
+    values.enumerate().map(|(row, value)| if present(row) { to_json(value) } else { Value::Null }).collect()
 }
 
 fn double(value: f64) -> Value {

@@ -3,6 +3,7 @@
 //! ```text
 //! {"service": "late_arrival", "keys": {"origin": ["JFK", "EWR"]}, "include_times": true}
 //! {"features": ["origin_weather:temp"], "keys": {"origin": ["JFK"]}}
+//! {"service": "fares", "keys": {"user": [7]}, "request": {"amount": [12.5]}}
 //! ```
 //!
 //! The answer is columnar, as in gRPC: one object for each feature, with one value and one status for each row.
@@ -10,7 +11,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
+use arrow::datatypes::DataType;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
@@ -33,6 +35,8 @@ struct Body {
     #[serde(default)]
     keys: BTreeMap<String, Vec<Value>>,
     #[serde(default)]
+    request: BTreeMap<String, Vec<Value>>,
+    #[serde(default)]
     full_names: bool,
     #[serde(default)]
     include_times: bool,
@@ -50,7 +54,7 @@ pub(super) async fn lookup(
         let Path(project) = project.map_err(|error| Error::invalid(error.body_text()))?;
         let body = body.map_err(|error| Error::invalid(format!("the body can't be read: {}", error.body_text())))?;
         let reply = service.lookup(&caller, &request(project, &body)?)?;
-        Ok(Json(reply_body(reply)))
+        Ok(Json(reply_body(&reply)))
     };
     Ok(metered(&service, "http", "lookup", answer).await?)
 }
@@ -63,6 +67,7 @@ fn request(project: String, body: &[u8]) -> Result<LookupRequest> {
         (None, Some(features)) => Selection::Features(features),
         _ => return Err(Error::invalid("name either a `service` or a list of `features`")),
     };
+    let request = body.request.into_iter().map(|(name, values)| Ok((request_column(&name, &values)?, name)));
     let keys = body.keys.into_iter().map(|(name, values)| Ok((key_column(&name, values)?, name)));
     Ok(LookupRequest {
         project,
@@ -71,6 +76,7 @@ fn request(project: String, body: &[u8]) -> Result<LookupRequest> {
         include_times: body.include_times,
         return_expired: body.return_expired,
         keys: keys.map(|key| key.map(|(column, name)| (name, column))).collect::<Result<_>>()?,
+        request: request.map(|given| given.map(|(column, name)| (name, column))).collect::<Result<_>>()?,
     })
 }
 
@@ -90,6 +96,42 @@ fn key_column(name: &str, values: Vec<Value>) -> Result<ArrayRef> {
         _ => Arc::new(StringArray::from_iter_values(all(name, &values, "strings", Value::as_str)?)),
     };
     Ok(column)
+}
+
+/// A request column: numbers, strings (times too, as RFC 3339), bools, bytes as `{"base64": "…"}`, with nulls where there is
+/// nothing to say.
+fn request_column(name: &str, values: &[Value]) -> Result<ArrayRef> {
+    let first = values.iter().find(|value| !value.is_null());
+    Ok(match first {
+        None => new_null_array(&DataType::Null, values.len()),
+        Some(Value::Number(_)) if values.iter().all(|value| value.is_null() || value.is_i64()) => {
+            Arc::new(Int64Array::from(each(name, values, "integers", Value::as_i64)?))
+        }
+        Some(Value::Number(_)) => Arc::new(Float64Array::from(each(name, values, "numbers", Value::as_f64)?)),
+        Some(Value::Bool(_)) => Arc::new(BooleanArray::from(each(name, values, "bools", Value::as_bool)?)),
+        Some(Value::Object(_)) => {
+            let bytes = |value: &Value| base64::decode(value.get("base64")?.as_str()?);
+            Arc::new(BinaryArray::from_iter(each(name, values, "bytes as {\"base64\": \"…\"}", bytes)?))
+        }
+        Some(_) => Arc::new(StringArray::from(each(name, values, "strings", Value::as_str)?)),
+    })
+}
+
+fn each<'a, T>(
+    name: &str,
+    values: &'a [Value],
+    what: &str,
+    convert: impl Fn(&'a Value) -> Option<T>,
+) -> Result<Vec<Option<T>>> {
+    let each = values.iter().enumerate().map(|(row, value)| match value {
+        Value::Null => Ok(None),
+        value => convert(value).map(Some).ok_or_else(|| {
+            Error::invalid(format!(
+                "request column `{name}`, row {row}: {value} is not among {what}; a column's values are all of one kind"
+            ))
+        }),
+    });
+    each.collect()
 }
 
 fn all<'a, T>(name: &str, values: &'a [Value], what: &str, convert: impl Fn(&'a Value) -> Option<T>) -> Result<Vec<T>> {
@@ -130,27 +172,27 @@ struct ViewBody {
     age_seconds: Vec<Option<f64>>,
 }
 
-fn reply_body(reply: LookupReply) -> ReplyBody {
-    let rows = reply.rows;
+fn reply_body(reply: &LookupReply) -> ReplyBody {
+    let LookupReply { answer, catalog_version, .. } = reply;
     ReplyBody {
-        rows,
-        catalog_version: reply.catalog_version,
-        features: reply.features.into_iter().map(|feature| feature_body(feature, rows)).collect(),
-        views: reply.views.into_iter().map(view_body).collect(),
+        rows: answer.rows,
+        catalog_version: *catalog_version,
+        features: reply.features().map(|feature| feature_body(&feature, answer.rows)).collect(),
+        views: answer.views.iter().map(view_body).collect(),
     }
 }
 
-fn feature_body(feature: FeatureReply, rows: usize) -> FeatureBody {
+fn feature_body(feature: &FeatureReply<'_>, rows: usize) -> FeatureBody {
     let reason = |reason: &u8| (*reason != WireStatus::Unspecified as u8).then(|| status_name(*reason));
     FeatureBody {
-        values: json::column(&feature),
-        statuses: match &feature.statuses {
+        values: json::column(feature),
+        statuses: match feature.statuses {
             None => vec![status_name(WireStatus::Present as u8); rows],
             Some(statuses) => statuses.iter().map(|status| status_name(*status)).collect(),
         },
-        reasons: feature.reasons.as_ref().map(|reasons| reasons.iter().map(reason).collect()),
-        name: feature.name,
-        data_type: feature.data_type.to_string(),
+        reasons: feature.reasons.map(|reasons| reasons.iter().map(reason).collect()),
+        name: feature.name.to_owned(),
+        data_type: feature.type_name.to_owned(),
     }
 }
 
@@ -160,12 +202,12 @@ fn status_name(status: u8) -> &'static str {
     status.as_str_name().trim_start_matches("STATUS_")
 }
 
-fn view_body(view: ViewTimes) -> ViewBody {
+fn view_body(view: &ViewTimes) -> ViewBody {
     let event_time = |time: &i64| if *time == i64::MIN { Value::Null } else { json::timestamp(*time) };
     ViewBody {
         event_times: view.event_times.iter().map(event_time).collect(),
         age_seconds: view.ages.iter().map(|age| (*age >= 0).then_some(*age as f64 / 1e6)).collect(),
-        view: view.view,
+        view: view.view.clone(),
     }
 }
 

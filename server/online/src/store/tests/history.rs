@@ -224,19 +224,20 @@ impl Case {
         let plan = store.compile(&LookupSpec { views: vec![used] }).expect("a plan");
         let options = LookupOptions { include_times: true, return_expired: false };
         let reply = store.lookup(&plan, &[strings(asked.iter().copied())], 0, &options).expect("an answer");
-        let crate::reply::Values::Int64s(values) = &reply.features[0].values else { panic!("int64") };
-        for (row, key) in asked.iter().enumerate() {
+        let feature = reply.feature(0);
+        let crate::reply::Values::Int64s(values) = feature.values else { panic!("int64") };
+        for (row, (key, value)) in asked.iter().zip(values.iter()).enumerate() {
             let expect = self.model.present.get(*key);
             let event = reply.views[0].event_times[row];
             assert_eq!(event, expect.map_or(i64::MIN, |expect| expect.event), "{key:?}");
-            let value = reply.features[0].present(row).then_some(values[row]);
+            let value = feature.present(row).then_some(value);
             assert_eq!(value, expect.and_then(|expect| expect.value), "{key:?}");
             let status = match expect {
                 None => 3,
                 Some(Observation { value: None, .. }) => 2,
                 Some(_) => 1,
             };
-            assert_eq!(reply.features[0].status(row), status, "{key:?}");
+            assert_eq!(feature.status(row), status, "{key:?}");
         }
     }
 

@@ -16,7 +16,7 @@ fn hammer(entity_cache_bytes: u64, rounds: i64) {
     let done = AtomicBool::new(false);
     let (store, acknowledged, clock, done) = (&*store, &acknowledged, &clock, &done);
     std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..3)
+        let writers: Vec<_> = (0..8)
             .map(|writer| {
                 scope.spawn(move || {
                     for round in 0..rounds {
@@ -38,7 +38,7 @@ fn hammer(entity_cache_bytes: u64, rounds: i64) {
                 store.finish_full(view, version, 0).expect("finished");
             }
         });
-        for _ in 0..3 {
+        for _ in 0..7 {
             scope.spawn(move || {
                 let mut last = [0; 4];
                 while !done.load(Ordering::SeqCst) {
@@ -69,4 +69,47 @@ fn acknowledged_writes_are_seen() {
     let rounds = i64::try_from(cases(2_000)).unwrap_or(i64::MAX);
     hammer(1 << 20, rounds);
     hammer(0, rounds / 4);
+}
+
+/// Of two rows in one write a lookup sees both or neither; of two writes one after the other, not the second alone. Readers of single
+/// entities see to it that some are in the cache and some are not.
+#[test]
+fn a_lookup_sees_one_state() {
+    let rounds = i64::try_from(cases(3_000)).unwrap_or(i64::MAX);
+    let store = TempStore::new(Settings { durability: Durability::Fast, ..Settings::default() });
+    let view = store.register(&simple()).expect("a view");
+    let done = AtomicBool::new(false);
+    let (store, done) = (&*store, &done);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            for n in 1..=rounds {
+                let push = |rows: &[(&str, i64, i64)]| {
+                    write(store, view, rows, Origin::Push, Commit::None).expect("a push");
+                };
+                push(&[("a", n, n), ("b", n, n)]);
+                push(&[("c", n, n)]);
+                push(&[("d", n, n)]);
+            }
+        });
+        for key in ["a", "b", "c", "d"] {
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    look(store, view, &[key]);
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !done.load(Ordering::SeqCst) {
+                    let seen: Vec<i64> =
+                        look(store, view, &["a", "b", "c", "d"]).iter().map(|seen| seen.map_or(0, |it| it.0)).collect();
+                    assert_eq!(seen[0], seen[1], "half of a write: {seen:?}");
+                    assert!(seen[0] >= seen[2] && seen[2] >= seen[3], "a write without the one before it: {seen:?}");
+                }
+            });
+        }
+        let finished = writer.join();
+        done.store(true, Ordering::SeqCst);
+        assert!(finished.is_ok(), "the writer failed");
+    });
 }

@@ -1,8 +1,7 @@
-//! Every kind of column crosses the lookup door.
+//! Every kind of key crosses the lookup door.
 
-use arrow::array::{Array, AsArray, ListArray};
-use arrow::datatypes::{Int32Type, Int64Type};
-use arrow_ipc::reader::StreamReader;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use tidegate_schemas::error::ErrorKind;
 
 use super::*;
@@ -30,43 +29,4 @@ fn keys_of_every_type_become_columns() {
 #[test]
 fn a_request_without_a_selection_is_refused() {
     assert_eq!(lookup_request(wire::GetOnlineFeaturesRequest::default()).unwrap_err().kind, ErrorKind::Invalid);
-}
-
-fn feature(values: Values) -> wire::FeatureColumn {
-    let feature = FeatureReply {
-        name: "f".into(),
-        data_type: tidegate_schemas::types::DataType::Float64,
-        values,
-        presence: Some(vec![0b10]),
-        statuses: Some(vec![3, 1]),
-        reasons: None,
-    };
-    feature_column(feature).expect("every type has a place")
-}
-
-#[test]
-fn values_of_every_type_have_a_place() {
-    use feature_column::Values as Wire;
-    let column = feature(Values::Doubles(vec![0.0, -0.0]));
-    assert_eq!((&column.presence[..], &column.statuses[..], column.reasons.len()), (&[0b10][..], &[3, 1][..], 0));
-    let Some(Wire::Doubles(values)) = column.values else { panic!("doubles") };
-    assert!(values.values[1].is_sign_negative());
-    assert!(matches!(feature(Values::Floats(vec![1.5])).values, Some(Wire::Floats(v)) if v.values == [1.5]));
-    assert!(matches!(feature(Values::Int64s(vec![-1])).values, Some(Wire::Int64s(v)) if v.values == [-1]));
-    assert!(matches!(feature(Values::Int32s(vec![-1])).values, Some(Wire::Int32s(v)) if v.values == [-1]));
-    assert!(matches!(feature(Values::Bools(vec![true])).values, Some(Wire::Bools(v)) if v.values == [true]));
-    assert!(matches!(feature(Values::Strings(vec!["a".into()])).values, Some(Wire::Strings(v)) if v.values == ["a"]));
-    assert!(matches!(feature(Values::Bytes(vec![vec![1]])).values, Some(Wire::Bytes(v)) if v.values[0][..] == [1]));
-}
-
-#[test]
-fn other_types_travel_as_an_ipc_stream() {
-    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), None]);
-    let Some(feature_column::Values::ArrowIpc(bytes)) = feature(Values::Arrow(Arc::new(lists.clone()))).values else {
-        panic!("an IPC stream");
-    };
-    let batch = StreamReader::try_new(&bytes[..], None).unwrap().next().unwrap().unwrap();
-    assert_eq!(batch.schema().field(0).name(), "f");
-    assert_eq!(batch.column(0).as_list::<i32>(), &lists);
-    assert_eq!(batch.column(0).len(), 2);
 }

@@ -4,7 +4,8 @@ use serde_json::json;
 use tidegate_schemas::error::ErrorKind;
 
 use super::*;
-use crate::service::Values;
+use crate::service::{Packed, Texts, Values};
+use tidegate_schemas::types::DataType;
 
 fn read(body: &str) -> Result<LookupRequest> {
     request("flights".into(), body.as_bytes())
@@ -52,33 +53,36 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn the_answer_is_columnar_with_statuses() {
+    let (double, text) = (DataType::Float64, DataType::String);
+    let values = [39.5, 0.0, 0.0].map(f64::to_le_bytes).concat();
     let temp = FeatureReply {
-        name: "temp".into(),
-        data_type: tidegate_schemas::types::DataType::Float64,
-        values: Values::Doubles(vec![39.5, 0.0, 0.0]),
-        presence: Some(vec![0b101]),
-        statuses: Some(vec![1, 4, 5]),
-        reasons: Some(vec![0, 0, 3]),
+        name: "temp",
+        data_type: &double,
+        type_name: "float64",
+        values: Values::Doubles(Packed::of(&values)),
+        held: Some(&[1, 0, 1]),
+        statuses: Some(&[1, 4, 5]),
+        reasons: Some(&[0, 0, 3]),
     };
     let name = FeatureReply {
-        name: "name".into(),
-        data_type: tidegate_schemas::types::DataType::String,
-        values: Values::Strings(vec!["a".into(), "b".into(), "c".into()]),
-        presence: None,
+        name: "name",
+        data_type: &text,
+        type_name: "string",
+        values: Values::Strings(Texts { bytes: b"abc", ends: &[1, 2, 3] }),
+        held: None,
         statuses: None,
         reasons: None,
     };
-    let views = vec![ViewTimes { view: "w".into(), event_times: vec![0, i64::MIN, 0], ages: vec![1_500_000, -1, 0] }];
-    let reply = reply_body(LookupReply { rows: 3, features: vec![temp, name], views, catalog_version: 4 });
+    let expected = json!([
+        { "name": "temp", "type": "float64", "values": [39.5, null, 0.0], "statuses": ["PRESENT", "EXPIRED", "DEFAULTED"],
+          "reasons": [null, null, "NOT_FOUND"] },
+        { "name": "name", "type": "string", "values": ["a", "b", "c"], "statuses": ["PRESENT", "PRESENT", "PRESENT"] },
+    ]);
+    let shown = [temp, name].map(|feature| feature_body(&feature, 3));
+    assert_eq!(serde_json::to_value(shown).unwrap(), expected);
+    let view = ViewTimes { view: "w".into(), event_times: vec![0, i64::MIN, 0], ages: vec![1_500_000, -1, 0] };
     let expected = json!({
-        "rows": 3,
-        "catalog_version": 4,
-        "features": [
-            { "name": "temp", "type": "float64", "values": [39.5, null, 0.0], "statuses": ["PRESENT", "EXPIRED", "DEFAULTED"],
-              "reasons": [null, null, "NOT_FOUND"] },
-            { "name": "name", "type": "string", "values": ["a", "b", "c"], "statuses": ["PRESENT", "PRESENT", "PRESENT"] },
-        ],
-        "views": [{ "view": "w", "event_times": ["1970-01-01T00:00:00Z", null, "1970-01-01T00:00:00Z"], "age_seconds": [1.5, null, 0.0] }],
+        "view": "w", "event_times": ["1970-01-01T00:00:00Z", null, "1970-01-01T00:00:00Z"], "age_seconds": [1.5, null, 0.0]
     });
-    assert_eq!(serde_json::to_value(reply).unwrap(), expected);
+    assert_eq!(serde_json::to_value(view_body(&view)).unwrap(), expected);
 }
