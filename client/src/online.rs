@@ -1,6 +1,9 @@
 //! Lookups: keys as Arrow columns in, features as Arrow columns with statuses out.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array,
@@ -16,12 +19,16 @@ use tidegate_proto::online::v1::key_column::Values as Keys;
 use tidegate_proto::online::v1::online_service_client::OnlineServiceClient;
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::time::Micros;
+use tonic::Code;
 use tonic::transport::Channel;
 
 pub use tidegate_proto::online::v1::Status;
 
 use crate::connect::{Client, MESSAGE_BYTES_MAX};
 use crate::error::{Error, Result};
+
+/// How often a lookup is tried.
+const ATTEMPTS: u32 = 4;
 
 /// What to look up.
 #[derive(Debug, Clone)]
@@ -109,7 +116,8 @@ impl OnlineFeatures {
 }
 
 impl Client {
-    /// Looks up the newest served values for a batch of entity rows, in their order.
+    /// Looks up the newest served values for a batch of entity rows, in their order. A server that is too busy or restarts is
+    /// asked again, a few times.
     ///
     /// # Errors
     /// Unknown names, missing keys, keys of the wrong type, null keys: each named.
@@ -126,9 +134,28 @@ impl Client {
         };
         let mut client: OnlineServiceClient<Channel> =
             OnlineServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let reply = client.get_online_features(request).await.map_err(|status| self.failed(&status))?;
-        decode(reply.into_inner())
+        let mut attempt = 1;
+        loop {
+            match client.get_online_features(request.clone()).await {
+                Ok(reply) => return decode(reply.into_inner()),
+                Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {
+                    tokio::time::sleep(pause(&status, attempt)).await;
+                    attempt += 1;
+                }
+                Err(status) => return Err(self.failed(&status)),
+            }
+        }
     }
+}
+
+/// How long to wait before the next attempt: as long as the server asks, else longer each time, varied by chance so that callers
+/// who were refused together don't come back together.
+fn pause(status: &tonic::Status, attempt: u32) -> Duration {
+    let asked = status.metadata().get("grpc-retry-pushback-ms").and_then(|text| text.to_str().ok()?.parse().ok());
+    let base = asked.map_or_else(|| Duration::from_millis(20) * 3_u32.pow(attempt - 1), Duration::from_millis);
+    // A hasher of the standard library is seeded anew each time.
+    let chance = (RandomState::new().hash_one(attempt) % 1_000) as f64 / 1_000.0;
+    base.mul_f64(0.8 + 0.4 * chance)
 }
 
 fn key_column(name: &str, column: &ArrayRef) -> Result<v1::KeyColumn> {

@@ -36,6 +36,8 @@ FEATURES = 10
 # Requests made beforehand and sent in turn; enough that no two in flight are alike.
 REQUESTS = 2_000
 EVENT_TIME = "event_timestamp"
+# The server merges its files once no refresh has come for a while.
+SETTLE_SECONDS = 8
 NOW = 1_760_000_000_000_000
 SERVER_CORE, LOAD_CORE = 0, 1
 MIXED = ("float64", "float32", "int64", "int32", "bool", "string", "timestamp", "date", "float64", "string")
@@ -358,9 +360,11 @@ def run(options: argparse.Namespace, folder: Path) -> list[tuple[Shape, str, Fig
     data = (options.bench_data or folder) / f"online-{options.entities}"
     if not (data / "filled").exists():
         shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(parents=True)
         print(f"filling {thousands(options.entities)} entities", flush=True)
         with LocalServer(options.binary, data / "data") as server:
             fill(server, options.binary, options.entities)
+            time.sleep(SETTLE_SECONDS)
         (data / "filled").touch()
     redis = Redis(folder) if shutil.which("redis-server") and not options.no_redis else None
     try:

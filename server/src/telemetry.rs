@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use tidegate_online::Stats;
 use tidegate_schemas::error::ErrorKind;
 
 use crate::config::{Log, LogFormat};
@@ -88,6 +89,9 @@ pub struct Telemetry {
     jobs_running: Gauge,
     materialize_rows: Family<ResultLabels, Counter>,
     cache: Family<ResultLabels, Counter>,
+    cache_evictions: Counter,
+    cache_entities: Gauge<u64, AtomicU64>,
+    cache_bytes: Gauge<u64, AtomicU64>,
     catalog_version: Family<ProjectLabels, Gauge<u64, AtomicU64>>,
 }
 
@@ -119,6 +123,9 @@ impl Telemetry {
             jobs_running: Gauge::default(),
             materialize_rows: Family::default(),
             cache: Family::default(),
+            cache_evictions: Counter::default(),
+            cache_entities: Gauge::default(),
+            cache_bytes: Gauge::default(),
             catalog_version: Family::default(),
         };
         telemetry.register_calls();
@@ -156,6 +163,11 @@ impl Telemetry {
             self.materialize_rows.clone(),
         );
         registry.register("entity_cache", "Entities looked for in the cache", self.cache.clone());
+        let evictions = self.cache_evictions.clone();
+        registry.register("entity_cache_evictions", "Entities that made room for others in the cache", evictions);
+        registry.register("entity_cache_entities", "Entities in the cache", self.cache_entities.clone());
+        let bytes = self.cache_bytes.clone();
+        registry.register_with_unit("entity_cache", "Size of the cache of entities", Unit::Bytes, bytes);
     }
 
     /// Counts an answered call: `door` is `grpc`, `flight` or `http`, `outcome` is absent on success.
@@ -223,12 +235,16 @@ impl Telemetry {
         }
     }
 
-    /// Sets the cache's counters to what the store has counted.
-    pub(crate) fn cache_totals(&self, hits: u64, misses: u64) {
-        for (result, total) in [("hit", hits), ("miss", misses)] {
-            let counter = self.cache.get_or_create(&ResultLabels { result });
+    /// Sets the cache's figures to what the store has counted.
+    pub(crate) fn cache(&self, stats: &Stats) {
+        let up_to = |counter: &Counter, total: u64| {
             counter.inc_by(total.saturating_sub(counter.get()));
-        }
+        };
+        up_to(&self.cache.get_or_create(&ResultLabels { result: "hit" }), stats.cache_hits);
+        up_to(&self.cache.get_or_create(&ResultLabels { result: "miss" }), stats.cache_misses);
+        up_to(&self.cache_evictions, stats.cache_evictions);
+        self.cache_entities.set(stats.cache_entries);
+        self.cache_bytes.set(stats.cache_bytes);
     }
 
     /// Notes a project's newest version.
@@ -291,14 +307,16 @@ mod tests {
         let telemetry = Telemetry::new();
         telemetry.lookup(3, [None, Some([1_u8, 3, 4].as_slice())].into_iter());
         telemetry.call("grpc", "GetOnlineFeatures", None, Duration::from_micros(80));
-        telemetry.cache_totals(5, 2);
-        telemetry.cache_totals(7, 2);
+        let stats = |cache_hits| Stats { cache_hits, cache_misses: 2, cache_bytes: 640, ..Stats::default() };
+        telemetry.cache(&stats(5));
+        telemetry.cache(&stats(7));
         let text = telemetry.encode();
         for line in [
             "tidegate_lookup_values_total{status=\"present\"} 4",
             "tidegate_lookup_values_total{status=\"expired\"} 1",
             "tidegate_calls_total{door=\"grpc\",method=\"GetOnlineFeatures\",outcome=\"ok\"} 1",
             "tidegate_entity_cache_total{result=\"hit\"} 7",
+            "tidegate_entity_cache_bytes 640",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

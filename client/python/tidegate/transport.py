@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +20,28 @@ Reply = TypeVar("Reply", bound=Message)
 # The metadata of a message by which a client takes back what it has sent; pyarrow can only end an upload well.
 ABORT = b"tidegate.abort"
 
-_UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+# A lookup that the server is too busy for, or that meets it restarting, is tried again after a pause that gRPC varies by chance, or
+# that the server asks for.
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{"service": "tidegate.online.v1.OnlineService", "method": "GetOnlineFeatures"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.02s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.service_config", json.dumps(_RETRIES)),
+]
 
 
 class Transport:
@@ -29,9 +51,9 @@ class Transport:
         secure, self.target = _parse(address)
         credentials = grpc.ssl_channel_credentials() if secure else None
         if credentials is not None:
-            self._channel = grpc.secure_channel(self.target, credentials, _UNLIMITED)
+            self._channel = grpc.secure_channel(self.target, credentials, _OPTIONS)
         else:
-            self._channel = grpc.insecure_channel(self.target, _UNLIMITED)
+            self._channel = grpc.insecure_channel(self.target, _OPTIONS)
         # A callable of each method: making one takes as long as a short call.
         self._calls: dict[str, Any] = {}
         self._flight = flight.FlightClient(f"{'grpc+tls' if secure else 'grpc+tcp'}://{self.target}")

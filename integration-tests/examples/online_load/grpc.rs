@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes};
+use futures::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::client::Grpc;
@@ -83,14 +84,18 @@ pub(crate) async fn echo(address: &str, bytes: usize) -> Outcome<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("{}", listener.local_addr()?);
     let echo = Echo(vec![7; bytes].into());
+    let connections = TcpListenerStream::new(listener).inspect(|connection| {
+        if let Ok(connection) = connection {
+            let _ = connection.set_nodelay(true);
+        }
+    });
     // As the server that it stands beside.
     Ok(Server::builder()
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .max_frame_size(1 << 20)
-        .tcp_nodelay(true)
         .add_service(echo)
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(connections)
         .await?)
 }
 

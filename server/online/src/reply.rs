@@ -80,6 +80,23 @@ pub(crate) struct Marks {
 }
 
 impl Reply {
+    /// The plan that this answers.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The values of each feature as little-endian bytes, where there is nothing else to say: all are present and of fixed
+    /// width. `None` where something is not.
+    pub fn plain(&self) -> Option<impl ExactSizeIterator<Item = &[u8]>> {
+        let fixed = |(output, column): (&Output, &Column)| output.width > 0 && matches!(column.slots, Slots::Fixed);
+        let plain = self.marks.statuses.is_empty() && self.plan.outputs.iter().zip(&self.columns).all(fixed);
+        plain.then(|| {
+            let start = |output: &Output| output.start * self.rows;
+            self.plan.outputs.iter().map(move |output| &self.fixed[start(output)..start(output) + output.width * self.rows])
+        })
+    }
+
     /// The features, in the order of the spec: view by view.
     pub fn features(&self) -> impl ExactSizeIterator<Item = FeatureReply<'_>> {
         (0..self.columns.len()).map(|nth| self.feature(nth))

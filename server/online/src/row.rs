@@ -30,7 +30,6 @@ use tidegate_schemas::definition::Column;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
-use crate::codec::Reader;
 use crate::{Error, Result};
 
 pub(crate) use decode::{bool_of, text};
@@ -74,18 +73,19 @@ impl Header {
     /// [`Error::Corrupt`] for bytes that are no row.
     #[inline]
     pub fn read(row: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(row, "a row");
-        let (format, flags) = (reader.u8()?, reader.u8()?);
-        if format != FORMAT {
+        let short = || Error::corrupt(format!("a row of {} bytes has no whole head", row.len()));
+        let head: &[u8; HEADER] = row.first_chunk().ok_or_else(short)?;
+        let [format, flags, reserved @ .., a, b, c, d] = head.first_chunk::<8>().ok_or_else(short)?;
+        if *format != FORMAT {
             return Err(Error::corrupt(format!("a row has format {format}, expected {FORMAT}")));
         }
-        let reserved = reader.array::<2>()?;
-        if flags & !(HAS_CREATED | PUSHED) != 0 || reserved != [0, 0] {
+        if flags & !(HAS_CREATED | PUSHED) != 0 || *reserved != [0, 0] {
             return Err(Error::corrupt(format!("a row has unknown flags {flags:#04x}")));
         }
-        let (layout, event, created, version) = (reader.u32()?, reader.i64()?, reader.i64()?, reader.i64()?);
+        let number = |at: usize| i64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
+        let (event, created, version) = (number(8), number(16), number(24));
         Ok(Self {
-            layout,
+            layout: u32::from_le_bytes([*a, *b, *c, *d]),
             event,
             created: (flags & HAS_CREATED != 0).then_some(created),
             origin: if flags & PUSHED != 0 { Origin::Push } else { Origin::Table { version } },

@@ -188,6 +188,7 @@ fn serve_settings(config: &Config) -> serve::Settings {
         flight_message_bytes_max: config.grpc.max_message_bytes.saturating_mul(2),
         requests_per_connection_max: config.grpc.max_concurrent_streams as usize,
         http_body_bytes_max: config.http.max_body_bytes,
+        lookup_wait_max: config.online.max_wait,
         ..serve::Settings::default()
     }
 }

@@ -130,6 +130,9 @@ pub struct Online {
     /// Bytes of the cache of whole entities.
     #[serde(deserialize_with = "units::bytes")]
     pub entity_cache: usize,
+    /// How long a lookup may wait for its turn before it is refused.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_wait: Duration,
 }
 
 /// What an acknowledged write survives.

@@ -6,7 +6,7 @@
 use std::any::Any;
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tidegate_proto::convert::{self, ConvertError};
@@ -42,7 +42,11 @@ impl IntoResponse for HttpError {
         let problems = self.0.problems.iter().map(problem).collect();
         let body =
             ErrorBody { error: ErrorObject { kind: name, message: wire.message, problems, causes: wire.causes } };
-        (status, Json(body)).into_response()
+        let mut response = (status, Json(body)).into_response();
+        if self.0.kind == ErrorKind::Unavailable {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

@@ -4,7 +4,7 @@
 //! a query means is the service's business, and no engine is named here.
 //!
 //! [`grpc`] is one port with lookups, registry, materialization, Arrow Flight and Flight SQL ([`flight`]), health and reflection.
-//! [`http`] is another with the JSON door, health, readiness and metrics. [`principal`] says who is calling before a body is read;
+//! [`http`] is another with the JSON door, health, readiness and metrics. [`turn`] refuses lookups that would wait too long. [`principal`] says who is calling before a body is read;
 //! [`error`] turns the one error type of the service into gRPC statuses and HTTP replies by the one table in `tidegate_proto`.
 
 pub(crate) mod error;
@@ -14,6 +14,7 @@ pub(crate) mod http;
 mod incoming;
 mod meter;
 mod principal;
+mod turn;
 
 use std::io;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub http_body_bytes_max: usize,
     /// How long an HTTP request may take.
     pub http_timeout: Duration,
+    /// How long a lookup may wait for its turn.
+    pub lookup_wait_max: Duration,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             requests_per_connection_max: 256,
             http_body_bytes_max: 8 << 20,
             http_timeout: Duration::from_secs(30),
+            lookup_wait_max: Duration::from_millis(100),
         }
     }
 }

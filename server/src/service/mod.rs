@@ -34,7 +34,7 @@ pub use error::{Error, Result};
 pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome};
 pub use ingest::{IngestRequest, Ingested};
 pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
-pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Reply, Texts, Values, ViewTimes};
+pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
 pub use principal::Principal;
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
@@ -144,7 +144,7 @@ impl Tidegate {
     #[must_use]
     pub fn metrics(&self) -> String {
         let stats = self.online.stats();
-        self.telemetry.cache_totals(stats.cache_hits, stats.cache_misses);
+        self.telemetry.cache(&stats);
         self.telemetry.encode()
     }
 

@@ -12,7 +12,7 @@ use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::types::DataType;
 
-pub use tidegate_online::{FeatureReply, Number, Packed, Reply, Texts, Values, ViewTimes};
+pub use tidegate_online::{FeatureReply, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
 
 use super::derivations::{Derivation, Derivations};
 use super::expressions::{Computed, ComputedColumn};
@@ -56,6 +56,12 @@ pub struct LookupReply {
 }
 
 impl LookupReply {
+    /// Whether features were computed for it.
+    #[must_use]
+    pub fn has_computed(&self) -> bool {
+        !self.computed.is_empty()
+    }
+
     /// All features, in the order they are put out.
     pub fn features(&self) -> impl Iterator<Item = FeatureReply<'_>> {
         self.answer.features().chain(self.computed.iter().map(ComputedColumn::feature))
@@ -88,7 +94,7 @@ pub(super) struct ViewIds {
 /// A selection resolved against one catalog version.
 struct Compiled {
     version: u64,
-    plan: Arc<tidegate_online::Plan>,
+    plan: Arc<Plan>,
     /// The columns a request must bring: name and type, in the order the plan takes them.
     keys: Vec<Column>,
     /// The same for what is computed.
@@ -122,7 +128,10 @@ impl Tidegate {
             None => expressions::none(&request.request)?,
         };
         let reply = LookupReply { answer, computed, catalog_version: compiled.version };
-        self.telemetry.lookup(rows, reply.features().map(|feature| feature.statuses));
+        match reply.answer.plain() {
+            Some(columns) if !reply.has_computed() => self.telemetry.lookup(rows, columns.map(|_| None)),
+            _ => self.telemetry.lookup(rows, reply.features().map(|feature| feature.statuses)),
+        }
         Ok(reply)
     }
 

@@ -1,6 +1,7 @@
 //! The use cases without a door: what a project goes through from its first definitions to a lookup.
 
 pub(crate) mod bench;
+mod computed;
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ fn spine(rows: &[(&str, i64)]) -> Batches {
     Batches::from_vec(batch.schema(), vec![batch])
 }
 
-fn lookup(origins: &[&str]) -> LookupRequest {
+pub(crate) fn lookup(origins: &[&str]) -> LookupRequest {
     LookupRequest {
         project: "flights".to_owned(),
         selection: Selection::Service("late_arrival".to_owned()),

@@ -58,43 +58,40 @@ pub(super) fn answer(
         columns,
         marks: Marks::default(),
     };
-    let located = found.located(plan);
-    for (nth, used) in plan.views.iter().enumerate() {
-        let outputs = &plan.outputs[used.first..used.first + used.features.len()];
-        let seen = see(inner, used, outputs, &located[nth * rows..(nth + 1) * rows], now)?;
-        Filling { used, outputs, seen: &seen, options, reply: &mut reply }.fill()?;
+    let all = see(inner, plan, found, rows, now)?;
+    for (used, seen) in plan.views.iter().zip(&all) {
+        let outputs = used.outputs(plan);
+        Filling { used, outputs, seen, options, reply: &mut reply }.fill()?;
         if options.include_times {
-            reply.views.push(times(used, &seen, now));
+            reply.views.push(times(used, seen, now));
         }
     }
     Ok(reply)
 }
 
-fn see<'a>(
-    inner: &Inner,
-    used: &PlanView,
-    outputs: &[Output],
-    located: &[Option<&'a [u8]>],
-    now: Micros,
-) -> Result<SeenView<'a>> {
-    let mut seen = SeenView { rows: Vec::with_capacity(located.len()), layouts: Vec::new() };
-    for row in located {
-        let Some(row) = *row else {
-            seen.rows.push(None);
-            continue;
-        };
+/// The rows of each view.
+fn see<'a>(inner: &Inner, plan: &Plan, found: &'a Found, rows: usize, now: Micros) -> Result<Vec<SeenView<'a>>> {
+    let mut all: Vec<SeenView<'a>> = Vec::with_capacity(plan.views.len());
+    all.resize_with(plan.views.len(), || {
+        let mut rows_seen = Vec::new();
+        rows_seen.resize_with(rows, || None);
+        SeenView { rows: rows_seen, layouts: Vec::new() }
+    });
+    found.each(plan, |view, nth, row| {
+        let (used, seen) = (&plan.views[view], &mut all[view]);
         let header = Header::read(row)?;
         let layout = match seen.layouts.iter().position(|(id, _)| *id == header.layout) {
             Some(layout) => layout,
             None => {
-                seen.layouts.push((header.layout, used.places(inner, outputs, header.layout)?));
+                seen.layouts.push((header.layout, used.places(inner, used.outputs(plan), header.layout)?));
                 seen.layouts.len() - 1
             }
         };
         let expired = expiry::expired(header.event, now, used.serve_ttl);
-        seen.rows.push(Some(Seen { row, event: header.event, expired, layout }));
-    }
-    Ok(seen)
+        seen.rows[nth] = Some(Seen { row, event: header.event, expired, layout });
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 fn times(used: &PlanView, seen: &SeenView<'_>, now: Micros) -> ViewTimes {

@@ -4,14 +4,14 @@
 //! those entities was under way or came in between, which the stripes' counts tell. Otherwise everything is read through one
 //! iterator.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::cmp::Ordering;
+use std::sync::atomic::Ordering::Acquire;
 
 use arrow_array::ArrayRef;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
 
 use super::plan::{Group, Plan};
-use crate::cache::EntityRecord;
+use crate::cache::{EntityRecord, RecordBuilder};
 use crate::key::{self, KeyEncoder};
 use crate::layout::Mark;
 use crate::store::Inner;
@@ -20,27 +20,31 @@ use crate::{Error, Result};
 /// What a lookup found: for each group and row the entity, and the epochs to read it at.
 pub(super) struct Found {
     rows: usize,
-    entities: Vec<Arc<EntityRecord>>,
+    entities: Vec<EntityRecord>,
     pub(super) marks: Vec<Mark>,
 }
 
 impl Found {
-    /// The stored row of each view for each entity row: views × rows.
-    pub(super) fn located(&self, plan: &Plan) -> Vec<Option<&[u8]>> {
-        let mut located = vec![None; plan.views.len() * self.rows];
+    /// Calls `take` with the position of each view, the entity row and the stored row, where there is one: entity by entity, as
+    /// the rows lie in memory.
+    pub(super) fn each<'a>(&'a self, plan: &Plan, mut take: impl FnMut(usize, usize, &'a [u8]) -> Result<()>) -> Result<()> {
         for (nth, group) in plan.groups.iter().enumerate() {
-            let entities = &self.entities[nth * self.rows..(nth + 1) * self.rows];
-            for (row, entity) in entities.iter().enumerate() {
+            for (row, entity) in self.entities[nth * self.rows..(nth + 1) * self.rows].iter().enumerate() {
                 // Both are in the order of views.
-                let mut stored = entity.rows().peekable();
-                for &view in &group.views {
-                    let wanted = (plan.views[view].view.id, self.marks[view].epoch);
-                    while stored.next_if(|(at, _)| *at < wanted).is_some() {}
-                    located[view * self.rows + row] = stored.peek().filter(|(at, _)| *at == wanted).map(|(_, row)| *row);
+                let (mut stored, mut views) = (entity.rows().peekable(), group.views.iter().copied().peekable());
+                while let (Some(((id, epoch), bytes)), Some(&view)) = (stored.peek(), views.peek()) {
+                    match (*id, *epoch).cmp(&(plan.views[view].view.id, self.marks[view].epoch)) {
+                        Ordering::Less => drop(stored.next()),
+                        Ordering::Greater => drop(views.next()),
+                        Ordering::Equal => {
+                            take(view, row, bytes)?;
+                            views.next();
+                        }
+                    }
                 }
             }
         }
-        located
+        Ok(())
     }
 }
 
@@ -96,7 +100,7 @@ pub(super) fn find(inner: &Inner, plan: &Plan, columns: &[ArrayRef], rows: usize
             continue;
         }
         misses.sort_unstable_by(|&a, &b| keys.get(a).cmp(keys.get(b)));
-        if let Some(entities) = fill(inner, &keys, &noted, &misses, probed, still)? {
+        if let Some(entities) = fill(inner, plan, rows, &keys, &noted, &misses, probed, still)? {
             misses.sort_unstable();
             if one_state(&misses) {
                 return Ok(Found { rows, entities, marks });
@@ -129,7 +133,7 @@ impl Noted {
 
 /// The entity as cached, if the record is right about all views of the group.
 #[inline]
-fn probe(inner: &Inner, group: &Group, marks: &[Mark], entity: &[u8]) -> Option<Arc<EntityRecord>> {
+fn probe(inner: &Inner, group: &Group, marks: &[Mark], entity: &[u8]) -> Option<EntityRecord> {
     let record = inner.cache.get(entity)?;
     group.views.iter().all(|&view| record.knows(marks[view])).then_some(record)
 }
@@ -138,26 +142,34 @@ fn probe(inner: &Inner, group: &Group, marks: &[Mark], entity: &[u8]) -> Option<
 /// epochs asked for may be gone from what it sees.
 fn fill(
     inner: &Inner,
+    plan: &Plan,
+    rows: usize,
     keys: &Keys,
     noted: &Noted,
     misses: &[usize],
-    mut probed: Vec<Option<Arc<EntityRecord>>>,
+    mut probed: Vec<Option<EntityRecord>>,
     still: impl Fn() -> bool,
-) -> Result<Option<Vec<Arc<EntityRecord>>>> {
+) -> Result<Option<Vec<EntityRecord>>> {
     // Before the iterator: what is noted must not be newer than what is read.
-    let generation = inner.generation.load(Ordering::Acquire);
-    let mut options = ReadOptions::default();
-    options.set_prefix_same_as_start(true);
-    let mut iterator = inner.db.raw_iterator_cf_opt(inner.rows()?, options);
+    let generation = inner.generation.load(Acquire);
+    // By prefix, so that blooms tell which files hold an entity; where it ends is seen here.
+    let mut iterator = inner.db.raw_iterator_cf_opt(inner.rows()?, ReadOptions::default());
     if !still() {
         return Ok(None);
     }
-    let mut last: Option<usize> = None;
+    // What is kept is kept for all lookups.
+    let keep_all = inner.cache.is_on();
+    let (mut last, mut builder) = (None::<usize>, RecordBuilder::new());
     for &slot in misses {
         let entity = keys.get(slot);
-        let record = match last.filter(|&last| keys.get(last) == entity).and_then(|last| probed[last].clone()) {
+        // One request may ask for an entity twice, and for other views of it.
+        let same = |&last: &usize| keys.get(last) == entity && (keep_all || last / rows == slot / rows);
+        let record = match last.filter(same).and_then(|last| probed[last].clone()) {
             Some(twin) => twin,
-            None => Arc::new(read(&mut iterator, entity, generation)?),
+            None => {
+                let wanted = if keep_all { (0, u32::MAX) } else { plan.view_ids(slot / rows) };
+                read(&mut iterator, &mut builder, entity, wanted, generation)?
+            }
         };
         if let Some(&(stripe, writes)) = noted.0.get(slot) {
             inner.stripes.unless_written(stripe, writes, || inner.cache.publish(entity, &record));
@@ -168,18 +180,31 @@ fn fill(
     Ok(Some(probed.into_iter().flatten().collect()))
 }
 
-/// All rows of one entity.
-fn read(iterator: &mut DBRawIteratorWithThreadMode<'_, DB>, entity: &[u8], generation: u64) -> Result<EntityRecord> {
-    let mut record = EntityRecord::new(generation);
-    iterator.seek(entity);
+/// The rows of one entity, of views with ids in a range.
+fn read(
+    iterator: &mut DBRawIteratorWithThreadMode<'_, DB>,
+    record: &mut RecordBuilder,
+    entity: &[u8],
+    (first, last): (u32, u32),
+    generation: u64,
+) -> Result<EntityRecord> {
+    record.begin(generation);
+    match first {
+        0 => iterator.seek(entity),
+        first => iterator.seek([entity, &key::suffix(first, 0)].concat()),
+    }
     while let Some((found, row)) = iterator.item() {
         let Some(suffix) = found.strip_prefix(entity).and_then(|rest| <[u8; key::SUFFIX]>::try_from(rest).ok()) else {
             break;
         };
         let suffix = u64::from_be_bytes(suffix);
-        record.push((suffix >> 32) as u32, suffix as u32, row);
+        let view = (suffix >> 32) as u32;
+        if view > last {
+            break;
+        }
+        record.push(view, suffix as u32, row);
         iterator.next();
     }
     iterator.status().map_err(Error::store("looking up rows"))?;
-    Ok(record)
+    Ok(record.finish())
 }

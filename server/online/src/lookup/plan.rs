@@ -1,6 +1,7 @@
 //! Compiling a lookup once, so that a request only encodes, probes and copies.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use ahash::{HashMap, HashMapExt};
 use parking_lot::RwLock;
@@ -26,6 +27,19 @@ pub struct Plan {
     pub(super) row_width: usize,
     /// How many key columns a request must have.
     pub(super) key_columns: usize,
+    derived: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Plan {
+    /// The names of the outputs with the types they are defined with.
+    pub fn outputs(&self) -> impl ExactSizeIterator<Item = (&str, &DataType, &str)> {
+        self.outputs.iter().map(|output| (output.name.as_str(), &output.data_type, output.type_name.as_str()))
+    }
+
+    /// What a caller derives from the plan, made once and kept with it: one thing of one type.
+    pub fn derived<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Option<&T> {
+        self.derived.get_or_init(|| Arc::new(make(self))).downcast_ref()
+    }
 }
 
 /// Views that read the same entities: encoded and probed once for all of them.
@@ -113,6 +127,7 @@ impl Store {
             outputs: Vec::new(),
             row_width: 0,
             key_columns: 0,
+            derived: OnceLock::new(),
         };
         for view in &spec.views {
             plan.add(self.inner(), view)?;
@@ -172,6 +187,13 @@ impl Plan {
         Ok(())
     }
 
+    /// The lowest and the highest id of a group's views.
+    pub(super) fn view_ids(&self, group: usize) -> (u32, u32) {
+        let id = |view: Option<&usize>| view.map_or(0, |&view| self.views[view].view.id);
+        let views = &self.groups[group].views;
+        (id(views.first()), id(views.last()))
+    }
+
     fn group(&mut self, view: &View, key_columns: &[usize]) -> usize {
         let same = |group: &Group| group.entity_type == view.entity_type && group.key_columns == key_columns;
         self.groups.iter().position(same).unwrap_or_else(|| {
@@ -183,6 +205,11 @@ impl Plan {
 }
 
 impl PlanView {
+    /// Its outputs among the plan's.
+    pub(super) fn outputs<'p>(&self, plan: &'p Plan) -> &'p [Output] {
+        &plan.outputs[self.first..self.first + self.features.len()]
+    }
+
     /// Where the features are in rows of a layout; `outputs` are the view's.
     pub(super) fn places(&self, inner: &Inner, outputs: &[Output], layout: u32) -> Result<Arc<Places>> {
         if let Some(places) = self.places.read().get(&layout) {

@@ -1,16 +1,21 @@
-//! Deleting what replaced epochs and removed views left behind, in the background.
+//! Deleting what replaced epochs and removed views left behind, in the background, and laying rows of one entity side by side.
 //!
 //! Entity first means that an epoch's rows are scattered over all entities of its type, so a purge walks that type's keys once and
 //! deletes what it finds. Its record in the metadata goes last: a purge that was interrupted starts again at the next opening. Ids
 //! and epochs are never used twice, so nothing that is written meanwhile can be what a purge is after.
+//!
+//! Views are refreshed one after the other, so that an entity's rows end up in as many files, each of which a lookup has to look
+//! into. Some quiet after purges, the files of their entity types are merged into one level.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use rocksdb::{ReadOptions, WriteBatch};
+use rocksdb::{CompactOptions, ReadOptions, WriteBatch};
 
 use super::{Inner, Store};
 use crate::key;
@@ -19,6 +24,9 @@ use crate::{Error, Result};
 
 /// Deletions gathered into one write.
 const BATCH: usize = 1_000;
+
+/// How long no purge must have come before files are merged: views are often refreshed all at once.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// The thread that deletes.
 pub(super) struct Purger {
@@ -35,11 +43,22 @@ impl Purger {
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (inner.clone(), stop.clone());
         let work = move || {
-            for purge in purges {
-                if let Err(error) = shared.purge(purge, &stopped) {
-                    tracing::warn!(view = purge.view, %error, "rows of a replaced epoch stay until the next start");
+            let mut touched = BTreeSet::new();
+            loop {
+                let wait = if touched.is_empty() { Duration::MAX } else { QUIET };
+                match purges.recv_timeout(wait) {
+                    Ok(purge) => {
+                        if let Err(error) = shared.purge(purge, &stopped) {
+                            tracing::warn!(view = purge.view, %error, "rows of a replaced epoch stay until the next start");
+                        }
+                        touched.insert(purge.entity_type);
+                        shared.pending_purges.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
+                        std::mem::take(&mut touched).into_iter().for_each(|entity_type| shared.merge_files(entity_type));
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
-                shared.pending_purges.fetch_sub(1, Ordering::Relaxed);
             }
         };
         let spawned = std::thread::Builder::new().name("online-purge".to_owned()).spawn(work);
@@ -65,6 +84,8 @@ impl Drop for Purger {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         *self.queue.lock() = None;
+        // A merge that is under way may take minutes, and can be done another time.
+        self.inner.db.cancel_all_background_work(false);
         if let Some(thread) = self.thread.take() {
             // A panic in the thread was reported when it happened.
             let _ = thread.join();
@@ -83,6 +104,17 @@ impl Store {
 }
 
 impl Inner {
+    /// Merges the files that hold entities of a type. What fails is RocksDB's to report when it is read.
+    fn merge_files(&self, entity_type: u32) {
+        let Ok(rows) = self.rows() else { return };
+        let start = key::entity_type_prefix(entity_type);
+        let end = key::entity_type_prefix(entity_type.saturating_add(1));
+        let mut options = CompactOptions::default();
+        // Those that RocksDB starts by itself go on beside it.
+        options.set_exclusive_manual_compaction(false);
+        self.db.compact_range_cf_opt(rows, Some(start), Some(end), &options);
+    }
+
     /// Deletes the rows of a purge, then its record. Leaves the record when told to stop.
     fn purge(&self, purge: Purge, stop: &AtomicBool) -> Result<()> {
         let rows = self.rows()?;

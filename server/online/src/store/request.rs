@@ -146,6 +146,8 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Entities read from the store.
     pub cache_misses: u64,
+    /// Entities that made room for others.
+    pub cache_evictions: u64,
     /// Entities in the cache, about.
     pub cache_entries: u64,
     /// Bytes in the entity cache, about.

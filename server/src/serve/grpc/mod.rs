@@ -79,7 +79,7 @@ fn routes<H: Health>(
 ) -> io::Result<Routes> {
     let unary = settings.request_bytes_max;
     let flight = settings.flight_message_bytes_max;
-    let online = online::OnlineDoor::new(service.clone(), unary);
+    let online = online::OnlineDoor::new(service.clone(), settings);
     let registry = RegistryServiceServer::new(registry::RegistryDoor::new(service.clone()))
         .max_decoding_message_size(unary)
         .max_encoding_message_size(usize::MAX);

@@ -1,13 +1,14 @@
 //! Lookups over gRPC, one by one or through a stream.
 //!
-//! The service is the one `online.proto` describes, written by hand instead of generated: [`encode`] writes replies into the
-//! connection's buffer itself, where the generated service would build a message and then write that.
+//! The service is the one `online.proto` describes, written by hand instead of generated: [`encode()`] writes replies as bytes,
+//! where the generated service would build a message of many columns and then write that.
 
 mod encode;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, make_array,
@@ -20,6 +21,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tidegate_proto::convert;
 use tidegate_proto::online::v1::{self as wire, key_column, online_service_server};
+use tidegate_schemas::error::ErrorKind;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic::codegen::{Body as HttpBody, Service, StdError, http};
@@ -29,9 +31,10 @@ use tonic_prost::ProstDecoder;
 
 use crate::serve::error::status;
 use crate::serve::meter::metered;
-use crate::serve::principal;
+use crate::serve::turn::{Patience, RETRY_AFTER_MS, timeout_of, turn};
+use crate::serve::{Settings, principal};
 use crate::service::{Error, LookupRequest, Principal, Result, Tidegate};
-use encode::ReplyMessage;
+use encode::encode;
 
 const GET: &str = "/tidegate.online.v1.OnlineService/GetOnlineFeatures";
 const STREAM: &str = "/tidegate.online.v1.OnlineService/StreamOnlineFeatures";
@@ -41,17 +44,24 @@ const STREAM: &str = "/tidegate.online.v1.OnlineService/StreamOnlineFeatures";
 pub(super) struct OnlineDoor {
     service: Arc<Tidegate>,
     request_bytes_max: usize,
+    wait_max: Duration,
 }
 
 impl OnlineDoor {
-    pub(super) fn new(service: Arc<Tidegate>, request_bytes_max: usize) -> Self {
-        Self { service, request_bytes_max }
+    pub(super) fn new(service: Arc<Tidegate>, settings: &Settings) -> Self {
+        Self { service, request_bytes_max: settings.request_bytes_max, wait_max: settings.lookup_wait_max }
     }
 
-    async fn lookup(&self, caller: &Principal, message: wire::GetOnlineFeaturesRequest) -> Result<ReplyMessage> {
+    async fn lookup(
+        &self,
+        caller: &Principal,
+        message: wire::GetOnlineFeaturesRequest,
+        patience: Option<Duration>,
+    ) -> Result<Encoded> {
         let answer = async {
+            turn(&self.service, Patience { wait_max: self.wait_max, caller: patience }).await?;
             let as_arrow = message.format() == wire::ReplyFormat::Arrow;
-            ReplyMessage::new(self.service.lookup(caller, &lookup_request(message)?)?, as_arrow)
+            Ok(Encoded(encode(&self.service.lookup(caller, &lookup_request(message)?)?, as_arrow)?))
         };
         metered(&self.service, "grpc", "get_online_features", answer).await
     }
@@ -94,14 +104,15 @@ where
 }
 
 impl UnaryService<wire::GetOnlineFeaturesRequest> for OnlineDoor {
-    type Response = ReplyMessage;
-    type Future = BoxFuture<'static, std::result::Result<Response<ReplyMessage>, Status>>;
+    type Response = Encoded;
+    type Future = BoxFuture<'static, std::result::Result<Response<Encoded>, Status>>;
 
     fn call(&mut self, request: Request<wire::GetOnlineFeaturesRequest>) -> Self::Future {
         let door = self.clone();
         Box::pin(async move {
             let caller = principal::of(&request)?;
-            door.lookup(&caller, request.into_inner()).await.map(Response::new).map_err(status)
+            let patience = timeout_of(request.metadata());
+            door.lookup(&caller, request.into_inner(), patience).await.map(Response::new).map_err(advised)
         })
     }
 }
@@ -119,7 +130,7 @@ impl StreamingService<wire::StreamOnlineFeaturesRequest> for OnlineDoor {
                 let (door, caller) = (door.clone(), caller.clone());
                 async move {
                     let wire::StreamOnlineFeaturesRequest { id, lookup } = message?;
-                    let outcome = door.lookup(&caller, lookup.unwrap_or_default()).await.map_err(|error| {
+                    let outcome = door.lookup(&caller, lookup.unwrap_or_default(), None).await.map_err(|error| {
                         let status = status(error);
                         wire::StreamError { code: status.code().into(), message: status.message().to_owned() }
                     });
@@ -131,16 +142,29 @@ impl StreamingService<wire::StreamOnlineFeaturesRequest> for OnlineDoor {
     }
 }
 
+/// The status of an error; one that will pass says when to try again, in the way gRPC libraries heed.
+fn advised(error: Error) -> Status {
+    let passes = error.kind == ErrorKind::Unavailable;
+    let mut status = status(error);
+    if passes {
+        status.metadata_mut().insert("grpc-retry-pushback-ms", RETRY_AFTER_MS.into());
+    }
+    status
+}
+
+/// A `GetOnlineFeaturesResponse` as its bytes.
+pub(super) struct Encoded(Vec<u8>);
+
 /// One reply of a stream.
 pub(super) struct StreamMessage {
     id: u64,
-    outcome: std::result::Result<ReplyMessage, wire::StreamError>,
+    outcome: std::result::Result<Encoded, wire::StreamError>,
 }
 
 struct UnaryCodec;
 
 impl Codec for UnaryCodec {
-    type Encode = ReplyMessage;
+    type Encode = Encoded;
     type Decode = wire::GetOnlineFeaturesRequest;
     type Encoder = WriteReply;
     type Decoder = ProstDecoder<Self::Decode>;
@@ -157,12 +181,11 @@ impl Codec for UnaryCodec {
 struct WriteReply;
 
 impl Encoder for WriteReply {
-    type Item = ReplyMessage;
+    type Item = Encoded;
     type Error = Status;
 
-    fn encode(&mut self, reply: ReplyMessage, out: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
-        out.reserve(reply.length());
-        reply.write(out);
+    fn encode(&mut self, reply: Encoded, out: &mut EncodeBuf<'_>) -> std::result::Result<(), Status> {
+        out.put_slice(&reply.0);
         Ok(())
     }
 }
@@ -207,8 +230,8 @@ fn write_streamed(message: StreamMessage, out: &mut impl BufMut) {
     wire::StreamOnlineFeaturesResponse { id: message.id, outcome }.encode_raw(out);
     if let Some(reply) = reply {
         prost::encoding::encode_key(2, prost::encoding::WireType::LengthDelimited, out);
-        prost::encoding::encode_varint(reply.length() as u64, out);
-        reply.write(out);
+        prost::encoding::encode_varint(reply.0.len() as u64, out);
+        out.put_slice(&reply.0);
     }
 }
 

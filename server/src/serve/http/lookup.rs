@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::DataType;
@@ -25,7 +26,12 @@ use tidegate_schemas::catalog::Selection;
 use super::{base64, json};
 use crate::serve::error::HttpError;
 use crate::serve::meter::metered;
+use crate::serve::turn::{Patience, turn};
 use crate::service::{Error, FeatureReply, LookupReply, LookupRequest, Principal, Result, Tidegate, ViewTimes};
+
+/// How long a lookup may wait for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaitMax(pub(super) Duration);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,12 +53,14 @@ struct Body {
 pub(super) async fn lookup(
     State(service): State<Arc<Tidegate>>,
     Extension(caller): Extension<Principal>,
+    Extension(wait_max): Extension<WaitMax>,
     project: std::result::Result<Path<String>, PathRejection>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> std::result::Result<Json<ReplyBody>, HttpError> {
     let answer = async {
         let Path(project) = project.map_err(|error| Error::invalid(error.body_text()))?;
         let body = body.map_err(|error| Error::invalid(format!("the body can't be read: {}", error.body_text())))?;
+        turn(&service, Patience { wait_max: wait_max.0, caller: None }).await?;
         let reply = service.lookup(&caller, &request(project, &body)?)?;
         Ok(Json(reply_body(&reply)))
     };

@@ -75,6 +75,7 @@ fn router(service: Arc<Tidegate>, settings: &Settings) -> Router {
             )))
         })
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(Extension(lookup::WaitMax(settings.lookup_wait_max)))
         .layer(DefaultBodyLimit::max(settings.http_body_bytes_max))
         .layer(middleware::from_fn(move |request: Request, next: Next| contain(timeout, request, next)))
         .with_state(service)

@@ -3,7 +3,6 @@
 use arrow::array::{AsArray, ListArray};
 use arrow::datatypes::Int32Type;
 use arrow_ipc::reader::StreamReader;
-use tidegate_schemas::types::DataType;
 use wire::feature_column::Values as Wire;
 
 use super::*;
@@ -20,9 +19,9 @@ fn decoded(values: Values<'_>, as_arrow: bool) -> wire::FeatureColumn {
         statuses: Some(&[3, 5]),
         reasons: Some(&[0, 2]),
     };
-    let measured = sized(&feature, as_arrow).expect("every type has a place");
+    let measured = Measured::of(feature, as_arrow).expect("every type has a place");
     let mut bytes = Vec::new();
-    put_feature(&feature, measured.nested.as_ref(), as_arrow, &mut bytes);
+    measured.put(as_arrow, &mut bytes);
     assert_eq!(bytes.len(), measured.length);
     let column = wire::FeatureColumn::decode(&bytes[..]).expect("a message");
     assert_eq!((column.name.as_str(), column.data_type.as_str()), ("f", "float64"));
@@ -64,7 +63,43 @@ fn other_types_travel_as_an_ipc_stream() {
 }
 
 #[test]
+fn numbers_are_as_long_as_they_say() {
+    for bits in 0..64 {
+        for value in [1_u64 << bits, (1 << bits) - 1, u64::MAX >> bits] {
+            let mut bytes = Vec::new();
+            put_varint(value, &mut bytes);
+            assert_eq!(bytes.len(), varint_length(value));
+            assert_eq!(prost::encoding::decode_varint(&mut &bytes[..]), Ok(value));
+        }
+    }
+}
+
+#[test]
 fn values_that_travel_together_leave_their_columns() {
     let doubles = [0.5, 1.5].map(f64::to_le_bytes).concat();
     assert_eq!(decoded(Values::Doubles(Packed::of(&doubles)), true).values, None);
+}
+
+#[tokio::test]
+async fn the_usual_reply_is_written_as_any_other() {
+    use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, weather};
+    let bench = Bench::new().await;
+    bench.apply(FLIGHTS).await.unwrap();
+    bench.ingest("b1", weather(&[("JFK", 4, 40.0)])).await.unwrap();
+    bench.materialize(false).await.unwrap();
+    bench.clock.set(5 * HOUR);
+    let ask = |origins: &[&str], include_times| {
+        let request = crate::service::LookupRequest { include_times, ..crate::service::tests::lookup(origins) };
+        bench.service.lookup(&bench.me, &request).expect("an answer")
+    };
+    let reply = ask(&["JFK", "JFK"], false);
+    let bytes = plain(&reply).expect("a reply with nothing special");
+    assert_eq!(bytes, in_full(&reply, false).expect("encoded"));
+    let message = wire::GetOnlineFeaturesResponse::decode(&bytes[..]).expect("a message");
+    assert!(matches!(&message.features[0].values, Some(Wire::Doubles(v)) if v.values.len() == 2));
+    for reply in [ask(&["JFK", "nowhere"], false), ask(&["JFK"], true), ask(&[], false)] {
+        assert_eq!(plain(&reply), None);
+        let bytes = encode(&reply, false).expect("encoded");
+        wire::GetOnlineFeaturesResponse::decode(&bytes[..]).expect("a message");
+    }
 }
