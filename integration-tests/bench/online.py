@@ -40,6 +40,9 @@ EVENT_TIME = "event_timestamp"
 SETTLE_SECONDS = 8
 NOW = 1_760_000_000_000_000
 SERVER_CORE, LOAD_CORE = 0, 1
+# The shape that is overloaded: rows, views, cached.
+OVERLOADED = (100, 25, True)
+OVERLOAD_SECONDS, CALM_SECONDS = 20, 4
 MIXED = ("float64", "float32", "int64", "int32", "bool", "string", "timestamp", "date", "float64", "string")
 
 
@@ -347,6 +350,26 @@ def measure(program: Path, kind: str, who: Any, requests: Path, shape: Shape, se
     }
 
 
+def overload(program: Path, who: Any, requests: Path, capacity: float) -> Figures:
+    """Five times as many requests as can be answered, for a while: who is answered in time, and what it costs."""
+    flow = ["--connections", 4, "--rate"]
+    calm = load(program, "grpc", who.address(), requests, 8, [*flow, capacity * 0.8])
+    before = resident_mb(who.pid)
+    flood = load(program, "grpc", who.address(), requests, OVERLOAD_SECONDS, [*flow, capacity * 5])
+    after = resident_mb(who.pid)
+    time.sleep(CALM_SECONDS)
+    again = load(program, "grpc", who.address(), requests, 3, [*flow, capacity * 0.8, "--warm", 0])
+    return {
+        "calm_p99_us": calm["p99_us"],
+        "goodput": flood["per_second"] / capacity,
+        "p99_us": flood["p99_us"],
+        "refused_p99_us": flood["refused_p99_us"],
+        "grown_mb": after - before,
+        "again_p99_us": again["p99_us"],
+        "again_refused": again["refused"],
+    }
+
+
 def write_requests(folder: Path, requests: Iterator[bytes]) -> Path:
     path = folder / "requests.bin"
     with path.open("wb") as file:
@@ -355,7 +378,8 @@ def write_requests(folder: Path, requests: Iterator[bytes]) -> Path:
     return path
 
 
-def run(options: argparse.Namespace, folder: Path) -> list[tuple[Shape, str, Figures]]:
+def run(options: argparse.Namespace, folder: Path) -> tuple[list[tuple[Shape, str, Figures]], Figures]:
+    flood: Figures = {}
     results: list[tuple[Shape, str, Figures]] = []
     data = (options.bench_data or folder) / f"online-{options.entities}"
     if not (data / "filled").exists():
@@ -382,6 +406,8 @@ def run(options: argparse.Namespace, folder: Path) -> list[tuple[Shape, str, Fig
                     load(options.program, "grpc", ours.address(), path, 1, ["--connections", 4, "--in-flight", 4])
                     found = measure(options.program, "grpc", ours, path, shape, options.seconds)
                     results.append((shape, ours.name, found))
+                    if (shape.rows, shape.views, cached) == OVERLOADED and not options.no_overload:
+                        flood = overload(options.program, ours, path, found["per_second"])
                     with contextlib.closing(stopped(Echo(options.program, round(found["bytes"])))) as echo:
                         found = measure(options.program, "grpc", echo.it, path, shape, options.seconds)
                         results.append((shape, echo.it.name, found))
@@ -395,7 +421,7 @@ def run(options: argparse.Namespace, folder: Path) -> list[tuple[Shape, str, Fig
     finally:
         if redis:
             redis.stop()
-    return results
+    return results, flood
 
 
 class stopped:
@@ -431,6 +457,30 @@ def table(results: list[tuple[Shape, str, Figures]]) -> str:
     return "\n".join(lines)
 
 
+def told(flood: Figures) -> str:
+    return (
+        f"five times the capacity of {OVERLOADED[0]} x {OVERLOADED[1] * FEATURES} for {OVERLOAD_SECONDS} s: goodput "
+        f"{flood['goodput']:.0%} of the capacity, p99 of those answered {flood['p99_us']:,} µs ({flood['calm_p99_us']:,} at "
+        f"0.8 times), p99 of refusals {flood['refused_p99_us']:,} µs, {flood['grown_mb']:+.0f} MB; {CALM_SECONDS} s after it "
+        f"p99 {flood['again_p99_us']:,} µs, {flood['again_refused']:,} refused"
+    )
+
+
+def write_docs(options: argparse.Namespace, results: list[tuple[Shape, str, Figures]], flood: Figures) -> None:
+    """Puts the table into docs/benchmarks.md, between its marks for this many entities."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+    lines = ["| shape | | " + " | ".join(COLUMNS) + " |", "| --- | --- |" + " ---: |" * len(COLUMNS)]
+    for shape, who, found in results:
+        lines.append(f"| {shape.name} | {who} | " + " | ".join(show(found) for show in COLUMNS.values()) + " |")
+    if flood:
+        lines += ["", told(flood)[0].upper() + told(flood)[1:] + "."]
+    begin, end = (f"<!-- online {options.entities}: {edge} -->" for edge in ("begin", "end"))
+    text = page.read_text()
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    page.write_text(head + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + tail)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, default=Path("target/debug/tidegate"), help="the server's binary")
@@ -440,6 +490,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="shapes whose name holds this")
     parser.add_argument("--no-redis", action="store_true", help="leave Redis out")
     parser.add_argument("--bench-data", type=Path, help="keep the filled server here and use it again")
+    parser.add_argument("--no-overload", action="store_true", help="leave the overload out")
+    parser.add_argument("--write-docs", action="store_true", help="put the results into docs/benchmarks.md")
     parser.add_argument("--raw", type=Path, help="write the raw figures to this file")
     options = parser.parse_args()
     options.program = options.program or options.binary.parent / "examples" / "online_load"
@@ -452,12 +504,16 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        results = run(options, Path(folder))
+        results, flood = run(options, Path(folder))
     print()
     print(table(results))
+    if flood:
+        print(told(flood))
     if options.raw:
         raw = [{"shape": shape.name, "who": who, **found} for shape, who, found in results]
-        options.raw.write_text(json.dumps(raw, indent=1))
+        options.raw.write_text(json.dumps({"shapes": raw, "overload": flood}, indent=1))
+    if options.write_docs:
+        write_docs(options, results, flood)
     return 0
 
 

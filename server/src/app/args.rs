@@ -102,6 +102,8 @@ fn serve(settings: Settings) -> Result<(), Error> {
     telemetry::start_logging(&config.log).map_err(Error::Log)?;
     let threads = tokio::runtime::Builder::new_multi_thread()
         .thread_name("tidegate-serve")
+        // Connections are looked at often: what has arrived is refused in time where there is too much of it.
+        .event_interval(13)
         .enable_all()
         .build()
         .map_err(|source| Error::Io { doing: "starting the serving threads", source })?;

@@ -8,6 +8,7 @@ use std::any::Any;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tidegate_proto::convert::{self, ConvertError};
 use tidegate_proto::error::{Row, WireError, row};
@@ -50,16 +51,23 @@ impl IntoResponse for HttpError {
     }
 }
 
-#[derive(Serialize)]
-struct ErrorBody {
+/// What a call that failed is answered with.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Failure")]
+pub(super) struct ErrorBody {
     error: ErrorObject,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 struct ErrorObject {
+    /// What the caller should do, as one word: `invalid`, `not_found`, `unavailable` …
     kind: &'static str,
+    /// What is wrong, and what to do.
     message: String,
+    /// What is wrong in definition files, each with its place.
     problems: Vec<serde_json::Value>,
+    /// What led to it, outermost first.
     causes: Vec<String>,
 }
 

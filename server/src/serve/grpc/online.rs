@@ -31,7 +31,7 @@ use tonic_prost::ProstDecoder;
 
 use crate::serve::error::status;
 use crate::serve::meter::metered;
-use crate::serve::turn::{Patience, RETRY_AFTER_MS, timeout_of, turn};
+use crate::serve::turn::{RETRY_AFTER_MS, Turns, timeout_of};
 use crate::serve::{Settings, principal};
 use crate::service::{Error, LookupRequest, Principal, Result, Tidegate};
 use encode::encode;
@@ -44,12 +44,13 @@ const STREAM: &str = "/tidegate.online.v1.OnlineService/StreamOnlineFeatures";
 pub(super) struct OnlineDoor {
     service: Arc<Tidegate>,
     request_bytes_max: usize,
-    wait_max: Duration,
+    turns: Arc<Turns>,
 }
 
 impl OnlineDoor {
     pub(super) fn new(service: Arc<Tidegate>, settings: &Settings) -> Self {
-        Self { service, request_bytes_max: settings.request_bytes_max, wait_max: settings.lookup_wait_max }
+        let turns = Arc::new(Turns::new(&service, settings.lookup_wait_max));
+        Self { service, request_bytes_max: settings.request_bytes_max, turns }
     }
 
     async fn lookup(
@@ -59,7 +60,7 @@ impl OnlineDoor {
         patience: Option<Duration>,
     ) -> Result<Encoded> {
         let answer = async {
-            turn(&self.service, Patience { wait_max: self.wait_max, caller: patience }).await?;
+            let _turn = self.turns.wait(&self.service, patience).await?;
             let as_arrow = message.format() == wire::ReplyFormat::Arrow;
             Ok(Encoded(encode(&self.service.lookup(caller, &lookup_request(message)?)?, as_arrow)?))
         };

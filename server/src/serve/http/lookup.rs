@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::DataType;
@@ -18,6 +17,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_proto::online::v1::Status as WireStatus;
@@ -26,26 +26,31 @@ use tidegate_schemas::catalog::Selection;
 use super::{base64, json};
 use crate::serve::error::HttpError;
 use crate::serve::meter::metered;
-use crate::serve::turn::{Patience, turn};
+use crate::serve::turn::Turns;
 use crate::service::{Error, FeatureReply, LookupReply, LookupRequest, Principal, Result, Tidegate, ViewTimes};
 
-/// How long a lookup may wait for its turn.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WaitMax(pub(super) Duration);
-
-#[derive(Debug, Deserialize)]
+/// What to look up.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Body {
+#[schemars(rename = "Lookup")]
+pub(super) struct Body {
+    /// A feature service; or give `features`.
     service: Option<String>,
+    /// References: `view` for all of a view's features, or `view:feature`.
     features: Option<Vec<String>>,
+    /// One array for each key, all of one length: integers, strings, booleans, or bytes as `{"base64": "…"}`.
     #[serde(default)]
     keys: BTreeMap<String, Vec<Value>>,
+    /// One array for each request column of the service's computed features, as long as the keys.
     #[serde(default)]
     request: BTreeMap<String, Vec<Value>>,
+    /// Name outputs `view__feature`.
     #[serde(default)]
     full_names: bool,
+    /// Add `views`: event times and ages.
     #[serde(default)]
     include_times: bool,
+    /// Return the values of expired observations; their status stays EXPIRED.
     #[serde(default)]
     return_expired: bool,
 }
@@ -53,14 +58,14 @@ struct Body {
 pub(super) async fn lookup(
     State(service): State<Arc<Tidegate>>,
     Extension(caller): Extension<Principal>,
-    Extension(wait_max): Extension<WaitMax>,
+    Extension(turns): Extension<Arc<Turns>>,
     project: std::result::Result<Path<String>, PathRejection>,
     body: std::result::Result<Bytes, BytesRejection>,
 ) -> std::result::Result<Json<ReplyBody>, HttpError> {
     let answer = async {
         let Path(project) = project.map_err(|error| Error::invalid(error.body_text()))?;
         let body = body.map_err(|error| Error::invalid(format!("the body can't be read: {}", error.body_text())))?;
-        turn(&service, Patience { wait_max: wait_max.0, caller: None }).await?;
+        let _turn = turns.wait(&service, None).await?;
         let reply = service.lookup(&caller, &request(project, &body)?)?;
         Ok(Json(reply_body(&reply)))
     };
@@ -153,30 +158,46 @@ fn all<'a, T>(name: &str, values: &'a [Value], what: &str, convert: impl Fn(&'a 
     each.collect()
 }
 
-#[derive(Debug, Serialize)]
+/// The answer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Answer")]
 pub(super) struct ReplyBody {
+    /// Entity rows answered.
     rows: usize,
+    /// The version of the definitions it was resolved against.
     catalog_version: u64,
+    /// One for each feature, in the order asked.
     features: Vec<FeatureBody>,
+    /// One for each view used, where times were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     views: Vec<ViewBody>,
 }
 
-#[derive(Debug, Serialize)]
+/// One feature's column.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Feature")]
 struct FeatureBody {
     name: String,
+    /// As in the definition, such as `float64`.
     #[serde(rename = "type")]
     data_type: String,
+    /// One for each row; null where there is none. NaN and infinities are strings, timestamps RFC 3339, bytes base64.
     values: Vec<Value>,
+    /// One for each row: PRESENT, NULL, NOT_FOUND, EXPIRED, DEFAULTED or FAILED.
     statuses: Vec<&'static str>,
+    /// Where a status is DEFAULTED: what the default stands in for.
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<Vec<Option<&'static str>>>,
 }
 
-#[derive(Debug, Serialize)]
+/// When a view's stored observations were.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ViewTimes")]
 struct ViewBody {
     view: String,
+    /// RFC 3339; null where there is no row.
     event_times: Vec<Value>,
+    /// From the event to the server's now.
     age_seconds: Vec<Option<f64>>,
 }
 

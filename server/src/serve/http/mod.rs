@@ -6,6 +6,7 @@
 mod base64;
 mod json;
 mod lookup;
+mod openapi;
 
 use std::future::Future;
 use std::io;
@@ -26,6 +27,7 @@ use tidegate_schemas::error::ErrorKind;
 use tokio::net::TcpListener;
 
 use super::error::{HttpError, panicked};
+use super::turn::Turns;
 use super::{Settings, principal};
 use crate::service::{Error, Principal, Tidegate};
 use crate::telemetry;
@@ -38,6 +40,7 @@ GET  /v1/projects                    the projects there are
 GET  /healthz                        the process is alive
 GET  /readyz                         it can answer
 GET  /metrics                        Prometheus metrics
+GET  /openapi.json                   all of this for tools
 
 Definitions, training sets, SQL and materialization are on the gRPC port: gRPC, Arrow Flight, Flight SQL.
 ";
@@ -59,6 +62,7 @@ pub(super) async fn serve(
 
 fn router(service: Arc<Tidegate>, settings: &Settings) -> Router {
     let timeout = settings.http_timeout;
+    let turns = Arc::new(Turns::new(&service, settings.lookup_wait_max));
     Router::new()
         .route("/v1/projects", get(projects))
         .route("/v1/projects/{project}/lookup", post(lookup::lookup))
@@ -66,6 +70,7 @@ fn router(service: Arc<Tidegate>, settings: &Settings) -> Router {
         // Only what is above knows a caller.
         .route_layer(middleware::from_fn(principal::attach))
         .route("/", get(async || INDEX))
+        .route("/openapi.json", get(async || Json(openapi::document())))
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .fallback(async |request: Request| {
@@ -75,7 +80,7 @@ fn router(service: Arc<Tidegate>, settings: &Settings) -> Router {
             )))
         })
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(Extension(lookup::WaitMax(settings.lookup_wait_max)))
+        .layer(Extension(turns))
         .layer(DefaultBodyLimit::max(settings.http_body_bytes_max))
         .layer(middleware::from_fn(move |request: Request, next: Next| contain(timeout, request, next)))
         .with_state(service)

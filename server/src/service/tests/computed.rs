@@ -135,7 +135,11 @@ async fn computed_features_agree_between_the_tiers() {
     assert_eq!(names[3..], computed);
     assert_eq!(trained.schema().fields()[5 + 3..].iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), computed);
     for feature in reply.features() {
-        assert_eq!(&feature.present_to_arrow().unwrap(), &trained[feature.name], "{}", feature.name);
+        let (looked_up, trained) = (feature.present_to_arrow().unwrap(), &trained[feature.name]);
+        for row in 0..ROWS {
+            let status = feature.status(row);
+            assert_eq!(looked_up.slice(row, 1), trained.slice(row, 1), "{}, row {row}, {status}", feature.name);
+        }
     }
     let count = |name: &str, status: Status| {
         let feature = reply.features().find(|feature| feature.name == name).unwrap();
