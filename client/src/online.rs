@@ -51,14 +51,7 @@ impl Lookup {
     /// A lookup with times and without expired values.
     #[must_use]
     pub fn new(selection: Selection, keys: Vec<(String, ArrayRef)>) -> Self {
-        Self {
-            selection,
-            keys,
-            request: Vec::new(),
-            full_names: false,
-            include_times: true,
-            return_expired: false,
-        }
+        Self { selection, keys, request: Vec::new(), full_names: false, include_times: true, return_expired: false }
     }
 }
 

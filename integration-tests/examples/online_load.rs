@@ -90,7 +90,8 @@ fn arguments() -> Outcome<(String, Arguments)> {
 fn requests(mut bytes: &[u8]) -> Outcome<Vec<Bytes>> {
     let mut requests = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-        let (request, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or("a request is cut off")?;
+        let (request, rest) =
+            rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or("a request is cut off")?;
         requests.push(Bytes::copy_from_slice(request));
         bytes = rest;
     }
@@ -188,7 +189,8 @@ async fn open_loop<T: Target>(targets: &[T], requests: &Rc<[Bytes]>, found: &Rc<
             tokio::task::yield_now().await;
             continue;
         }
-        let (target, request) = (targets[next as usize % targets.len()].clone(), requests[next as usize % requests.len()].clone());
+        let (target, request) =
+            (targets[next as usize % targets.len()].clone(), requests[next as usize % requests.len()].clone());
         due_in_time += u64::from(due >= found.from);
         next += 1;
         under_way.set(under_way.get() + 1);

@@ -11,9 +11,9 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuf
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
-use crate::{Error, Result};
 use crate::lookup::Plan;
 use crate::lookup::plan::Output;
+use crate::{Error, Result};
 
 /// What is known about one slot. The numbers are those of the protocol's `Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +93,10 @@ impl Reply {
         let plain = self.marks.statuses.is_empty() && self.plan.outputs.iter().zip(&self.columns).all(fixed);
         plain.then(|| {
             let start = |output: &Output| output.start * self.rows;
-            self.plan.outputs.iter().map(move |output| &self.fixed[start(output)..start(output) + output.width * self.rows])
+            self.plan
+                .outputs
+                .iter()
+                .map(move |output| &self.fixed[start(output)..start(output) + output.width * self.rows])
         })
     }
 

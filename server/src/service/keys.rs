@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::util::display::FormatOptions;
 use arrow::datatypes::{DataType as Arrow, Date32Type, Int64Type, TimeUnit};
+use arrow::util::display::FormatOptions;
 use tidegate_schemas::catalog::nearest;
 use tidegate_schemas::definition::Column;
 use tidegate_schemas::types::DataType;
@@ -81,13 +81,15 @@ fn request_column(column: &Column, array: &ArrayRef) -> Result<ArrayRef> {
     };
     let convert = || match (&column.data_type, from) {
         (DataType::Timestamp, Arrow::Int64) => Ok(micros(array)),
-        (DataType::Date, Arrow::Int64) => cast_with_options(array, &Arrow::Int32, &STRICT)
-            .and_then(|days| cast_with_options(&days, &wanted, &STRICT)),
+        (DataType::Date, Arrow::Int64) => {
+            cast_with_options(array, &Arrow::Int32, &STRICT).and_then(|days| cast_with_options(&days, &wanted, &STRICT))
+        }
         _ => cast_with_options(array, &wanted, &STRICT),
     };
     let Column { name, data_type } = column;
     if !fits {
-        let message = format!("request column `{name}` is {data_type}, and values of type {from} were given; cast them");
+        let message =
+            format!("request column `{name}` is {data_type}, and values of type {from} were given; cast them");
         return Err(Error::invalid(message));
     }
     convert().map_err(|error| {

@@ -154,7 +154,8 @@ impl Resolver<'_> {
                 self.report(item, &at("name"), message, help);
             }
             if feature.expression.trim().is_empty() {
-                let help = "write SQL over features and request columns, such as `amount / view.mean_amount`".to_owned();
+                let help =
+                    "write SQL over features and request columns, such as `amount / view.mean_amount`".to_owned();
                 self.report(item, &at("expression"), "the expression is empty".to_owned(), Some(help));
             }
             let data_type = self.data_type(item, &at("type"), &feature.data_type);

@@ -16,8 +16,16 @@ const EARTH_KM: f64 = 6_371.008_8;
 type Evaluate = fn(&[ArrayRef]) -> Result<ArrayRef>;
 
 /// The functions' names, in the order of [`functions`].
-pub(crate) const NAMES: [&str; 8] =
-    ["clip", "bucketize", "vocabulary_index", "one_hot", "hash_bucket", "standardize", "haversine_km", "seconds_between"];
+pub(crate) const NAMES: [&str; 8] = [
+    "clip",
+    "bucketize",
+    "vocabulary_index",
+    "one_hot",
+    "hash_bucket",
+    "standardize",
+    "haversine_km",
+    "seconds_between",
+];
 
 /// All of them.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -36,7 +44,11 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         (vec![double.clone(); 4], double.clone(), haversine_km),
         (vec![time(), time()], double, seconds_between),
     ];
-    NAMES.into_iter().zip(of).map(|(name, (takes, gives, evaluate))| Arc::new(udf(name, takes, gives, evaluate))).collect()
+    NAMES
+        .into_iter()
+        .zip(of)
+        .map(|(name, (takes, gives, evaluate))| Arc::new(udf(name, takes, gives, evaluate)))
+        .collect()
 }
 
 fn udf(name: &str, takes: Vec<DataType>, gives: DataType, evaluate: Evaluate) -> ScalarUDF {
@@ -129,7 +141,9 @@ fn one_hot(args: &[ArrayRef]) -> Result<ArrayRef> {
 fn hash_bucket(args: &[ArrayRef]) -> Result<ArrayRef> {
     let (texts, buckets) = (args[0].as_string::<i32>(), args[1].as_primitive::<Int64Type>());
     let one = |(text, buckets): (Option<&str>, Option<i64>)| match (text, buckets) {
-        (Some(_), Some(buckets)) if buckets < 1 => wrong(format!("hash_bucket: {buckets} buckets; there is at least one")),
+        (Some(_), Some(buckets)) if buckets < 1 => {
+            wrong(format!("hash_bucket: {buckets} buckets; there is at least one"))
+        }
         (Some(text), Some(buckets)) => Ok(Some((stable_hash(text.as_bytes()) % buckets.cast_unsigned()).cast_signed())),
         _ => Ok(None),
     };

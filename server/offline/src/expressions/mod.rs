@@ -166,11 +166,7 @@ fn scope(fields: &[(String, Arc<Field>)]) -> Result<DFSchema, DataFusionError> {
 }
 
 /// A feature's expression, giving values of the feature's type.
-fn compile(
-    state: &SessionState,
-    scope: &DFSchema,
-    feature: &ComputedFeature,
-) -> Result<Arc<dyn PhysicalExpr>, String> {
+fn compile(state: &SessionState, scope: &DFSchema, feature: &ComputedFeature) -> Result<Arc<dyn PhysicalExpr>, String> {
     complexity::check(&format!("SELECT {}", feature.expression)).map_err(|error| error.to_string())?;
     let expr = state.create_logical_expr(&feature.expression, scope).map_err(|error| told(&error))?.unalias();
     if let Some(what) = refused(&expr).map_err(|error| told(&error))? {

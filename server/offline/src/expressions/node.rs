@@ -32,7 +32,8 @@ pub fn plan(rows: LogicalPlan, expressions: Arc<Expressions>, inputs: &[String])
         Ok(Expr::Column(Column::from(schema.qualified_field(at))))
     };
     let args = inputs.iter().map(column).collect::<Result<Vec<_>>>()?;
-    let kept: Vec<Expr> = (0..schema.fields().len()).map(|at| Expr::Column(Column::from(schema.qualified_field(at)))).collect();
+    let kept: Vec<Expr> =
+        (0..schema.fields().len()).map(|at| Expr::Column(Column::from(schema.qualified_field(at)))).collect();
     let names: Vec<String> = expressions.features().map(|feature| feature.name.clone()).collect();
     let all = ScalarUDF::new_from_impl(Computed::new(expressions)).call(args).alias(ALL);
     let taken = names.iter().map(|name| Expr::Column(Column::new_unqualified(ALL)).field(name.as_str()).alias(name));

@@ -35,8 +35,8 @@ use tidegate_schemas::time::{Availability, Micros, UpperBound};
 pub use error::{Error, Result};
 pub use exec::PointInTimeExec;
 pub use metrics::Counts;
-pub(crate) use plan::in_order;
 pub use plan::{Planner, PointInTime, plan, query_planner};
+pub(crate) use plan::{in_order, undealt};
 pub use tidegate_schemas::time::Nulls;
 
 use crate::table::snapshot::Snapshot;

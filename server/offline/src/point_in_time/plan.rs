@@ -310,6 +310,14 @@ pub(crate) fn in_order(state: &SessionState) -> SessionState {
     SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build()
 }
 
+/// A session whose plans deal nothing out to other threads: the join has threads of its own, and what stands on top of it keeps
+/// its order.
+pub(crate) fn undealt(state: &SessionState) -> SessionState {
+    let config = state.config().clone().with_round_robin_repartition(false);
+    let config = config.with_create_default_catalog_and_schema(false);
+    SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build()
+}
+
 /// A query planner for sessions that run point-in-time joins: DataFusion's own with [`Planner`].
 #[must_use]
 pub fn query_planner() -> Arc<dyn QueryPlanner + Send + Sync> {

@@ -26,7 +26,7 @@ use datafusion::prelude::SessionContext;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::error::{Error, Result};
-use crate::point_in_time::{Counts, in_order};
+use crate::point_in_time::{Counts, in_order, undealt};
 use crate::runtime::Runtime;
 use crate::table::Table;
 use catalog::{ProjectCatalogs, Tables};
@@ -226,7 +226,8 @@ impl Sql {
         Ok(self.inner.runtime.detach(stream))
     }
 
-    /// Runs a plan that [`Sql::logical_plan`] or the point-in-time join made, on the plan threads.
+    /// Runs a plan that [`Sql::logical_plan`] or the point-in-time join made, on the plan threads. The rows of a join, and what is
+    /// computed from them, come in the order of its spine.
     ///
     /// # Errors
     /// The plan can't be made executable; on the stream: what a value makes fail, and the limits.
@@ -240,7 +241,7 @@ impl Sql {
     /// As [`Sql::run`].
     pub async fn run_counted(&self, plan: LogicalPlan, limits: &Limits) -> Result<(SendableRecordBatchStream, Counts)> {
         let (inner, limits) = (self.inner.clone(), *limits);
-        let start = async move { inner.start_with(&inner.session.state(), plan, limits).await };
+        let start = async move { inner.start_with(&undealt(&inner.session.state()), plan, limits).await };
         let (stream, counts) = self.inner.runtime.run(start).await?;
         Ok((self.inner.runtime.detach(stream), counts))
     }

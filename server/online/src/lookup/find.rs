@@ -27,7 +27,11 @@ pub(super) struct Found {
 impl Found {
     /// Calls `take` with the position of each view, the entity row and the stored row, where there is one: entity by entity, as
     /// the rows lie in memory.
-    pub(super) fn each<'a>(&'a self, plan: &Plan, mut take: impl FnMut(usize, usize, &'a [u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn each<'a>(
+        &'a self,
+        plan: &Plan,
+        mut take: impl FnMut(usize, usize, &'a [u8]) -> Result<()>,
+    ) -> Result<()> {
         for (nth, group) in plan.groups.iter().enumerate() {
             for (row, entity) in self.entities[nth * self.rows..(nth + 1) * self.rows].iter().enumerate() {
                 // Both are in the order of views.

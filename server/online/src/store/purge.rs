@@ -55,7 +55,9 @@ impl Purger {
                         shared.pending_purges.fetch_sub(1, Ordering::Relaxed);
                     }
                     Err(RecvTimeoutError::Timeout) => {
-                        std::mem::take(&mut touched).into_iter().for_each(|entity_type| shared.merge_files(entity_type));
+                        std::mem::take(&mut touched)
+                            .into_iter()
+                            .for_each(|entity_type| shared.merge_files(entity_type));
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
                 }

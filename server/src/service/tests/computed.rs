@@ -138,7 +138,7 @@ async fn computed_features_agree_between_the_tiers() {
         let (looked_up, trained) = (feature.present_to_arrow().unwrap(), &trained[feature.name]);
         for row in 0..ROWS {
             let status = feature.status(row);
-            assert_eq!(looked_up.slice(row, 1), trained.slice(row, 1), "{}, row {row}, {status}", feature.name);
+            assert_eq!(&looked_up.slice(row, 1), &trained.slice(row, 1), "{}, row {row}, {status}", feature.name);
         }
     }
     let count = |name: &str, status: Status| {

@@ -38,7 +38,9 @@ fn values_of_every_type_have_a_place() {
     let Some(Wire::Doubles(read)) = values(Values::Doubles(Packed::of(&doubles))) else { panic!("doubles") };
     assert!(read.values[1].is_sign_negative() && read.values.len() == 2);
     let floats = [1.5, f32::MAX].map(f32::to_le_bytes).concat();
-    assert!(matches!(values(Values::Floats(Packed::of(&floats))), Some(Wire::Floats(v)) if v.values == [1.5, f32::MAX]));
+    assert!(
+        matches!(values(Values::Floats(Packed::of(&floats))), Some(Wire::Floats(v)) if v.values == [1.5, f32::MAX])
+    );
     let longs = [-1, i64::MAX].map(i64::to_le_bytes).concat();
     assert!(matches!(values(Values::Int64s(Packed::of(&longs))), Some(Wire::Int64s(v)) if v.values == [-1, i64::MAX]));
     let ints = [-1, i32::MAX].map(i32::to_le_bytes).concat();
