@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tidegate
-from tidegate import Entity, Feature, FeatureService, FeatureView, Source, Status
+from tidegate import Computed, Entity, Feature, FeatureService, FeatureView, Source, Status
 from tidegate.local import LocalServer
 
 UTC = timezone.utc
@@ -665,3 +665,41 @@ def test_parquet_files_are_read_in_place(client: tidegate.Client, tmp_path: Path
 def count(client: tidegate.Client, table: str) -> int:
     value: int = client.sql(f"SELECT count(*) AS n FROM {table}").to_arrow()["n"][0].as_py()
     return value
+
+
+def test_computed_features_agree_between_the_tiers(server: LocalServer) -> None:
+    user = Entity("rider", {"rider_id": "int64"})
+    rides = Source("rides_of_riders", "at")
+    view = FeatureView("riding", [user], rides, [Feature("mean", "float64"), Feature("city", "string")])
+    service = FeatureService(
+        "fares",
+        [view],
+        request={"amount": "float64", "seats": "int64"},
+        computed=[
+            Computed("ratio", "float64", "amount / riding.mean"),
+            Computed("each", "int64", "100 / seats"),
+            Computed("city_index", "int64", "vocabulary_index(city, ['JFK', 'LGA'])"),
+        ],
+    )
+    now = datetime.now(timezone.utc)
+    with server.client("fares_project") as client:
+        client.apply([user, rides, view, service])
+        rows = {"rider_id": [1, 2], "at": [now - timedelta(hours=1)] * 2, "mean": [4.0, None], "city": ["LGA", "EWR"]}
+        client.ingest("rides_of_riders", pa.table(rows), batch_id="a")
+        client.materialize()
+        asked = {"amount": [10.0, 20.0, 30.0], "seats": [3, 0, None]}
+        result = client.get_online_features({"rider_id": [1, 2, 3]}, service="fares", request=asked)
+        looked_up = result.to_dict(include_keys=False)
+        assert looked_up["ratio"] == [2.5, None, None]
+        assert looked_up["each"] == [33, None, None]
+        assert looked_up["city_index"] == [1, 2, None]
+        assert [str(status) for status in result.statuses["each"]] == ["PRESENT", "FAILED", "NULL"]
+        spine = pa.table({"rider_id": [1, 2, 3], "event_timestamp": [now] * 3, **asked})
+        trained = client.get_historical_features(spine, service="fares").to_arrow()
+        for name in ("mean", "city", "ratio", "each", "city_index"):
+            assert trained[name].to_pylist() == looked_up[name], name
+        with pytest.raises(tidegate.InvalidError, match="request column `amount`"):
+            client.get_online_features({"rider_id": 1}, service="fares")
+        with pytest.raises(tidegate.DefinitionError, match="maen"):
+            broken = FeatureService("fares", [view], computed=[Computed("bad", "float64", "riding.maen")])
+            client.apply([user, rides, view, broken])

@@ -161,6 +161,45 @@ async fn a_lookup_over_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lookups_in_a_stream_fail_alone_and_stay_in_order() {
+    use online::stream_online_features_response::Outcome;
+    let doors = doors().await;
+    let mut client = OnlineServiceClient::new(doors.channel().await);
+    let ask = |id: u64| online::StreamOnlineFeaturesRequest {
+        id,
+        lookup: Some(online::GetOnlineFeaturesRequest {
+            project: "flights".into(),
+            selection: Some(Selection::FeatureService(if id % 3 == 2 { "nope" } else { "late_arrival" }.into())),
+            keys: keys(&["JFK", "LGA"]),
+            format: i32::from(id % 2 == 1),
+            ..online::GetOnlineFeaturesRequest::default()
+        }),
+    };
+    let mut replies = client.stream_online_features(stream::iter((0..100).map(ask))).await.unwrap().into_inner();
+    for id in 0..100 {
+        let reply = replies.message().await.unwrap().unwrap();
+        assert_eq!(reply.id, id);
+        match reply.outcome.unwrap() {
+            Outcome::Error(error) => {
+                assert_eq!((id % 3, error.code), (2, Code::NotFound as i32));
+                assert!(error.message.contains("`nope`"), "{}", error.message);
+            }
+            Outcome::Reply(reply) => {
+                assert_eq!((reply.rows, reply.features[0].statuses.as_slice()), (2, [1, 3].as_slice()));
+                assert_eq!(reply.arrow_ipc.is_empty(), id % 2 == 0);
+                if id % 2 == 1 {
+                    let mut batches = arrow_ipc::reader::StreamReader::try_new(&reply.arrow_ipc[..], None).unwrap();
+                    let batch = batches.next().unwrap().unwrap();
+                    let temps: Vec<_> = batch["temp"].as_primitive::<Float64Type>().iter().collect();
+                    assert_eq!(temps, [Some(40.0), None]);
+                }
+            }
+        }
+    }
+    assert!(replies.message().await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lookup_over_http() {
     let doors = doors().await;
     let path = "/v1/projects/flights/lookup";
@@ -194,7 +233,7 @@ async fn a_lookup_over_http() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_metrics_over_http() {
     let doors = doors().await;
-    for path in ["/", "/healthz", "/readyz"] {
+    for path in ["/", "/healthz", "/readyz", "/openapi.json"] {
         assert_eq!(doors.http("GET", path, "").await.0, 200, "{path}");
     }
     assert_eq!(doors.http("GET", "/v1/projects", "").await.1, r#"{"projects":["flights"]}"#);

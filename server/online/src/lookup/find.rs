@@ -54,6 +54,7 @@ impl Found {
 
 /// The encoded keys of all groups and rows, end to end.
 struct Keys {
+    rows: usize,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -61,7 +62,7 @@ struct Keys {
 impl Keys {
     fn encode(plan: &Plan, columns: &[ArrayRef], rows: usize) -> Result<Self> {
         let slots = plan.groups.len() * rows;
-        let mut keys = Self { bytes: Vec::with_capacity(slots * 24), ends: Vec::with_capacity(slots) };
+        let mut keys = Self { rows, bytes: Vec::with_capacity(slots * 24), ends: Vec::with_capacity(slots) };
         for group in &plan.groups {
             let encoder = KeyEncoder::new(&group.keys, group.key_columns.iter().map(|&column| &columns[column]))?;
             for row in 0..rows {
@@ -104,7 +105,7 @@ pub(super) fn find(inner: &Inner, plan: &Plan, columns: &[ArrayRef], rows: usize
             continue;
         }
         misses.sort_unstable_by(|&a, &b| keys.get(a).cmp(keys.get(b)));
-        if let Some(entities) = fill(inner, plan, rows, &keys, &noted, &misses, probed, still)? {
+        if let Some(entities) = fill(inner, plan, &keys, &noted, &misses, probed, still)? {
             misses.sort_unstable();
             if one_state(&misses) {
                 return Ok(Found { rows, entities, marks });
@@ -147,7 +148,6 @@ fn probe(inner: &Inner, group: &Group, marks: &[Mark], entity: &[u8]) -> Option<
 fn fill(
     inner: &Inner,
     plan: &Plan,
-    rows: usize,
     keys: &Keys,
     noted: &Noted,
     misses: &[usize],
@@ -167,11 +167,11 @@ fn fill(
     for &slot in misses {
         let entity = keys.get(slot);
         // One request may ask for an entity twice, and for other views of it.
-        let same = |&last: &usize| keys.get(last) == entity && (keep_all || last / rows == slot / rows);
+        let same = |&last: &usize| keys.get(last) == entity && (keep_all || last / keys.rows == slot / keys.rows);
         let record = match last.filter(same).and_then(|last| probed[last].clone()) {
             Some(twin) => twin,
             None => {
-                let wanted = if keep_all { (0, u32::MAX) } else { plan.view_ids(slot / rows) };
+                let wanted = if keep_all { (0, u32::MAX) } else { plan.view_ids(slot / keys.rows) };
                 read(&mut iterator, &mut builder, entity, wanted, generation)?
             }
         };
