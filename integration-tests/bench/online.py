@@ -329,7 +329,7 @@ def resident_mb(pid: int) -> float:
 
 def measure(program: Path, kind: str, who: Any, requests: Path, shape: Shape, seconds: float) -> Figures:
     """The capacity, then latencies at half of it."""
-    in_flight = 16 if shape.rows < 100 else 4
+    in_flight = 16 if shape.rows < 100 else 2
     flow = ["--connections", 4, "--in-flight", in_flight]
     full = load(program, kind, who.address(), requests, seconds, flow)
     rate = max(full["per_second"] / 2, 1.0)
