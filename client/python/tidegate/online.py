@@ -113,16 +113,22 @@ class OnlineResult:
         import numpy
 
         table = self.to_arrow(include_keys=False)
-        matrix = numpy.empty((len(self), table.num_columns), order="F")
-        for at, field in enumerate(table.schema):
+        for field in table.schema:
             of = field.type
             if not (pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_boolean(of)):
                 raise InvalidError(
                     f"feature `{field.name}` is {of} and does not go into a matrix of numbers; leave it out, or use "
                     "to_arrow()"
                 )
-            matrix[:, at] = _numbers(table.column(at))
-        return matrix
+        if not table.num_rows or not table.num_columns:
+            return numpy.empty((len(self), table.num_columns))
+        # All columns at once: a call for each would take longer than the lookup.
+        if any(pa.types.is_boolean(of) for of in table.schema.types):
+            bits = [field.with_type(pa.int8()) if pa.types.is_boolean(field.type) else field for field in table.schema]
+            table = table.cast(pa.schema(bits))
+        (batch,) = table.combine_chunks().to_batches()
+        matrix: Any = batch.to_tensor(null_to_nan=True, row_major=False).to_numpy()
+        return numpy.asarray(matrix, numpy.float64)
 
     def to_dict(self, *, include_keys: bool = True) -> dict[str, list[Any]]:
         """Column name to values."""
@@ -136,13 +142,6 @@ class OnlineResult:
 
     def __repr__(self) -> str:
         return f"OnlineResult({len(self)} rows: {', '.join(column.name for column in self._reply.features)})"
-
-
-def _numbers(column: pa.ChunkedArray) -> Any:
-    """A column as numbers, NaN where it is null."""
-    if column.null_count or pa.types.is_boolean(column.type):
-        column = column.cast(pa.float64(), safe=False)
-    return column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
 
 
 def key_table(keys: Any) -> pa.Table:
