@@ -54,7 +54,10 @@ impl Definitions {
         let place = [yaml::Step::Field("computed")];
         match self.read.items.services.iter().find(|item| item.value.name == service) {
             Some(item) => item.problem(&place, message, None),
-            None => Problem { file: item::REGISTRY.to_owned(), message: message.to_owned(), ..Problem::default() },
+            None => {
+                let message = format!("{} `{service}`: {message}", Kind::FeatureService.label());
+                Problem { file: item::REGISTRY.to_owned(), message, ..Problem::default() }
+            }
         }
     }
 }
