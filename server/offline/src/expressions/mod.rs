@@ -249,7 +249,7 @@ fn widens(found: &Arrow, wanted: &DataType) -> bool {
     }
 }
 
-/// What went wrong, without the name of the engine's stage before it.
+/// What went wrong, on one line.
 fn told(error: &DataFusionError) -> String {
-    error.strip_backtrace()
+    error.strip_backtrace().lines().collect::<Vec<_>>().join(" ")
 }
