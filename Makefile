@@ -13,10 +13,10 @@ BINARY := $(TARGET_DIR)/debug/tidegate
 CARGO_BUILD := cargo build --locked --workspace --all-targets
 BUILD_ENV := for line in $$(.ci/install-build-tools); do export "$$line"; done
 
-.PHONY: help build demo test verify bench-pit bench-online soak fmt clean-venv
+.PHONY: help build demo test verify bench-pit bench-online bench-materialize soak fmt clean-venv
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
 
 build: ## Build everything once, in the profile that demo, tests and benches share
 	$(BUILD_ENV)
@@ -43,8 +43,11 @@ soak: build ## The random tests with the counts of a release: about an hour
 bench-pit: build $(VENV)/.tests ## Time the point-in-time join beside DuckDB and Polars; BENCH_ARGS="--scale 1" for the full sizes
 	$(PY) integration-tests/bench/pit.py --binary "$(BINARY)" $(BENCH_ARGS)
 
-bench-online: build $(VENV)/.tests ## Time lookups beside an empty gRPC call and Redis (where installed); BENCH_ARGS="--entities 1000000" for a million entities
+bench-online: build $(VENV)/.tests ## Time lookups beside an empty gRPC call, Redis and Feast (where installed); BENCH_ARGS="--entities 1000000" for a million entities
 	$(PY) integration-tests/bench/online.py --binary "$(BINARY)" $(BENCH_ARGS)
+
+bench-materialize: build $(VENV)/.tests ## Time moving features from Delta to the online tier, beside Feast (where installed); BENCH_ARGS="--rows 10000000" for more
+	$(PY) integration-tests/bench/materialize.py --binary "$(BINARY)" $(BENCH_ARGS)
 
 fmt: ## Format the Rust sources
 	cargo fmt --all

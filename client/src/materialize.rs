@@ -32,6 +32,8 @@ pub struct Progress {
     pub rows_skipped: u64,
     /// Rebuilt from the whole table.
     pub full: bool,
+    /// With `done`: a token of everything written so far, for a lookup's `after_write`.
+    pub write_token: String,
 }
 
 /// How far a view's online tier has come.
@@ -51,6 +53,35 @@ pub struct ViewStatus {
     pub in_progress: bool,
 }
 
+/// How one view compares with its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewParity {
+    /// The view.
+    pub view: String,
+    /// The table version compared with: the one materialized.
+    pub version: i64,
+    /// Keys whose times and values are equal.
+    pub equal: u64,
+    /// Keys with other times or values.
+    pub different: u64,
+    /// Keys in the table that are not served.
+    pub missing: u64,
+    /// Keys served that are not in the table.
+    pub extra: u64,
+    /// Keys with a push that the table does not have yet; counted apart.
+    pub ahead: u64,
+    /// Some of the differences: a key, and what is wrong with it.
+    pub examples: Vec<(String, String)>,
+}
+
+impl ViewParity {
+    /// Whether every key that no push is ahead of is as in the table.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.different + self.missing + self.extra == 0
+    }
+}
+
 impl Client {
     fn materializer(&self) -> MaterializeServiceClient<Channel> {
         MaterializeServiceClient::new(self.channel.clone())
@@ -67,6 +98,17 @@ impl Client {
         let client = self.clone();
         let progress = reply.into_inner().map_ok(progress).map_err(move |status| client.failed(&status));
         Ok(progress.boxed())
+    }
+
+    /// Compares every row that lookups of views (none named: all online ones) see with the table, one report for each view.
+    ///
+    /// # Errors
+    /// Unknown views; a view that was never materialized, or whose table no longer has the version that was.
+    pub async fn parity(&self, views: &[String]) -> Result<BoxStream<'static, Result<ViewParity>>> {
+        let request = v1::ParityRequest { project: self.project()?.to_owned(), views: views.to_vec() };
+        let reply = self.materializer().parity(request).await.map_err(|status| self.failed(&status))?;
+        let client = self.clone();
+        Ok(reply.into_inner().map_ok(view_parity).map_err(move |status| client.failed(&status)).boxed())
     }
 
     /// How far views (none named: all online ones) have come.
@@ -90,7 +132,21 @@ fn progress(wire: v1::MaterializeProgress) -> Progress {
         rows_total: Some(wire.rows_total).filter(|rows| *rows > 0),
         rows_written: wire.rows_written,
         rows_skipped: wire.rows_skipped,
+        write_token: wire.write_token,
         full: wire.full,
+    }
+}
+
+fn view_parity(wire: v1::ViewParity) -> ViewParity {
+    ViewParity {
+        view: wire.view,
+        version: wire.version,
+        equal: wire.equal,
+        different: wire.different,
+        missing: wire.missing,
+        extra: wire.extra,
+        ahead: wire.ahead,
+        examples: wire.examples.into_iter().map(|mismatch| (mismatch.key, mismatch.what)).collect(),
     }
 }
 

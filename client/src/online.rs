@@ -19,6 +19,7 @@ use tidegate_proto::online::v1::key_column::Values as Keys;
 use tidegate_proto::online::v1::online_service_client::OnlineServiceClient;
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::time::Micros;
+use tokio::time::Instant;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -45,13 +46,32 @@ pub struct Lookup {
     pub include_times: bool,
     /// Ask for the values of expired observations.
     pub return_expired: bool,
+    /// Answer as of this time, in UTC microseconds, from the history of the offline tier.
+    pub as_of: Option<Micros>,
+    /// How long to wait for an answer, attempts and pauses included.
+    pub timeout: Option<Duration>,
+    /// When the time is nearly over, take what was read by then, with `Failed` for the rest.
+    pub allow_partial: bool,
+    /// See at least the write that this token is of.
+    pub after_write: Option<String>,
 }
 
 impl Lookup {
     /// A lookup with times and without expired values.
     #[must_use]
     pub fn new(selection: Selection, keys: Vec<(String, ArrayRef)>) -> Self {
-        Self { selection, keys, request: Vec::new(), full_names: false, include_times: true, return_expired: false }
+        Self {
+            selection,
+            keys,
+            request: Vec::new(),
+            full_names: false,
+            include_times: true,
+            return_expired: false,
+            as_of: None,
+            timeout: None,
+            allow_partial: false,
+            after_write: None,
+        }
     }
 }
 
@@ -92,6 +112,8 @@ pub struct OnlineFeatures {
     pub views: Vec<ViewTimes>,
     /// The version of the definitions used.
     pub catalog_version: u64,
+    /// The time the answer is as of, where it comes from the offline tier.
+    pub as_of: Option<Micros>,
 }
 
 impl OnlineFeatures {
@@ -124,12 +146,21 @@ impl Client {
             return_expired: lookup.return_expired,
             format: v1::ReplyFormat::Unspecified.into(),
             request_columns: lookup.request.iter().map(request_column).collect::<Result<_>>()?,
+            as_of: lookup.as_of,
+            allow_partial: lookup.allow_partial,
+            after_write: lookup.after_write.clone().unwrap_or_default(),
         };
+        let begun = Instant::now();
         let mut client: OnlineServiceClient<Channel> =
             OnlineServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut attempt = 1;
         loop {
-            match client.get_online_features(request.clone()).await {
+            let mut call = tonic::Request::new(request.clone());
+            if let Some(timeout) = lookup.timeout {
+                // Never zero: the last attempt's failure says more than an elapsed timer of ours.
+                call.set_timeout(timeout.saturating_sub(begun.elapsed()).max(Duration::from_micros(1)));
+            }
+            match client.get_online_features(call).await {
                 Ok(reply) => return decode(reply.into_inner()),
                 Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {
                     tokio::time::sleep(pause(&status, attempt)).await;
@@ -203,6 +234,7 @@ fn decode(wire: v1::GetOnlineFeaturesResponse) -> Result<OnlineFeatures> {
         features: wire.features.into_iter().map(|column| feature_column(column, rows)).collect::<Result<_>>()?,
         views: wire.views.into_iter().map(view_times).collect(),
         catalog_version: wire.catalog_version,
+        as_of: wire.as_of,
     })
 }
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 import tidegate
@@ -44,3 +48,30 @@ def flights(server: LocalServer, inputs: dict[str, Path]) -> Iterator[tidegate.C
             client.ingest(source, inputs[source], batch_id="all")
         client.materialize(progress=False)
         yield client
+
+
+class Stock(NamedTuple):
+    """What grpcio-tools make of online.proto: its messages, and its stubs."""
+
+    pb: ModuleType
+    services: ModuleType
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    out, protos = tmp_path_factory.mktemp("stock"), ROOT / "proto" / "protos"
+    made = [f"--python_out={out}", f"--grpc_python_out={out}", "tidegate/online/v1/online.proto"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", *made], check=True)
+    for folder in ("tidegate", "tidegate/online", "tidegate/online/v1"):
+        (out / folder / "__init__.py").touch()
+    # The generated package is called `tidegate`, as is the Python client, which steps aside while this one is imported.
+    client = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "tidegate"}
+    sys.path.insert(0, str(out))
+    try:
+        package = "tidegate.online.v1.online_pb2"
+        return Stock(importlib.import_module(package), importlib.import_module(f"{package}_grpc"))
+    finally:
+        sys.path.remove(str(out))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tidegate"]:
+            del sys.modules[name]
+        sys.modules.update(client)

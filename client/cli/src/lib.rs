@@ -18,6 +18,7 @@ mod ingest;
 mod lookup;
 mod materialize;
 mod output;
+mod parity;
 mod read;
 mod sealed;
 mod session;
@@ -90,6 +91,8 @@ pub enum Command {
     Materialize(materialize::Args),
     /// Show how far the online tier has come.
     Status(materialize::StatusArgs),
+    /// Compare what lookups see with the tables, key by key.
+    Parity(parity::Args),
     /// Look at how a table lies on disk, or put it in order.
     #[command(subcommand)]
     Table(table::Command),
@@ -154,6 +157,7 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Ingest(args) => ingest::run(&args, globals, out).await,
         Command::Materialize(args) => materialize::run(&args, globals, out).await,
         Command::Status(args) => materialize::status(&args, globals, out).await,
+        Command::Parity(args) => parity::run(&args, globals, out).await,
         Command::Table(command) => table::run(&command, globals, out).await,
         Command::Lookup(args) => lookup::run(&args, globals, out).await,
         Command::TrainingSet(args) => training_set::run(&args, globals, out).await,

@@ -14,6 +14,7 @@ use tidegate_schemas::time::Micros;
 
 use crate::failure::{Failure, Result};
 use crate::output::Output;
+use crate::training_set::time;
 use crate::values::{Rounding, age, instant, parse_column, type_name};
 use crate::write::{self, Writer};
 use crate::{Globals, session};
@@ -25,6 +26,7 @@ use crate::{Globals, session};
   tidegate lookup origin_weather:temp origin_weather:wind --key origin=EWR --key origin=JFK
   tidegate lookup late_arrival --key origin=EWR carrier=UA tailnum=N14228 --json | jq '.[0].features.temp.value'
   tidegate lookup fares --key user=7 --request amount=12.5
+  tidegate lookup fares --key user=7 --request amount=12.5 --as-of 2026-03-01T12:00:00Z
 
 Naming a key again adds an entity row; every key is named for every row.")]
 pub struct Args {
@@ -43,6 +45,9 @@ pub struct Args {
     /// Show the values of expired observations too.
     #[arg(long)]
     return_expired: bool,
+    /// Answer as of this time from history, instead of what is served: what a prediction was, or would have been, given then.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    as_of: Option<Micros>,
     /// Print JSON: one object for each entity row.
     #[arg(long)]
     json: bool,
@@ -75,6 +80,7 @@ pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut Output) -> Res
         request: request(&args.request, &resolved, rows)?,
         full_names: args.full_names,
         return_expired: args.return_expired,
+        as_of: args.as_of,
         ..Lookup::new(selection, keys.clone())
     };
     let reply = client.get_online_features(&lookup).await?;

@@ -116,6 +116,7 @@ fn to_json(step: &Progress) -> Value {
         "rows_written": step.rows_written,
         "rows_skipped": step.rows_skipped,
         "full": step.full,
+        "write_token": step.write_token,
     })
 }
 

@@ -45,7 +45,7 @@ from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
 from tidegate.layout import ColumnOverlap, Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult, Status
-from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewStatus
+from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewParity, ViewStatus
 from tidegate.results import LazyTable, SqlResult, TrainingSet
 from tidegate.sealed import Audit, Diff, Difference, Sample, SealedSet, Split, Verdict
 
@@ -102,6 +102,7 @@ __all__ = [
     "Verdict",
     "Version",
     "ViewExplained",
+    "ViewParity",
     "ViewStatus",
     "ViewUse",
     "to_document",

@@ -24,7 +24,7 @@ from tidegate.errors import DefinitionError, InvalidError, Problem, problem, tra
 from tidegate.explain import ViewExplained, explained
 from tidegate.layout import Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult
-from tidegate.registry import Applied, Described, Ingested, Plan, Progress, Version, ViewStatus
+from tidegate.registry import Applied, Described, Ingested, Plan, Progress, Version, ViewParity, ViewStatus
 from tidegate.results import SqlResult, Stream, TrainingSet
 from tidegate.sealed import Audit, Diff, Sample, SealedSet, Split, Verdict
 from tidegate.transport import Transport
@@ -423,12 +423,17 @@ class Client:
         full_names: bool = False,
         include_times: bool = False,
         return_expired: bool = False,
+        as_of: datetime | date | str | int | None = None,
         timeout: float | None = None,
+        allow_partial: bool = False,
+        after_write: str | None = None,
     ) -> OnlineResult:
         """The newest served values for some entity rows; rows keep their order and duplicates.
 
         `keys` is a dict of column to values (one value stands for all rows), a list of dicts, or any table; `request` is the
-        same for the columns that the service's computed features need. `timeout` is in seconds.
+        same for the columns that the service's computed features need. `as_of` answers from history instead, as of that time: for
+        debugging an old prediction. `timeout` is in seconds; with `allow_partial` what was not read when it is nearly over
+        is FAILED. `after_write` is the `write_token` of a write that the answer must see.
 
             result = client.get_online_features({"origin": ["JFK", "LGA"]}, service="late_arrival", include_times=True)
             result.to_numpy(), result.statuses["temp"], result.ages["origin_weather"]
@@ -444,6 +449,9 @@ class Client:
             include_times=include_times,
             return_expired=return_expired,
             format=online_pb2.REPLY_FORMAT_ARROW,
+            as_of=None if as_of is None else sealed.micros(as_of, "as_of"),
+            allow_partial=allow_partial,
+            after_write=after_write or "",
         )
         if "references" in selection:
             message.features.references.extend(selection["references"])
@@ -469,6 +477,13 @@ class Client:
             if report.done:
                 final.append(report)
         return final
+
+    def parity(self, views: Sequence[str] | str | None = None) -> list[ViewParity]:
+        """Compares every row that lookups see with the newest observation of its key in the table, at the version materialized."""
+        names = [views] if isinstance(views, str) else list(views or ())
+        request = materialize_pb2.ParityRequest(project=self.project, views=names)
+        stream = self._transport.stream(f"{_MATERIALIZE}/Parity", request, materialize_pb2.ViewParity)
+        return [registry.view_parity(message) for message in stream]
 
     def status(self, views: Sequence[str] | str | None = None) -> list[ViewStatus]:
         """How far each online view has come."""

@@ -58,6 +58,11 @@ class OnlineResult:
         return int(self._reply.catalog_version)
 
     @property
+    def as_of(self) -> datetime | None:
+        """The time that the answer is as of, where it comes from the offline tier."""
+        return _EPOCH + timedelta(microseconds=self._reply.as_of) if self._reply.HasField("as_of") else None
+
+    @property
     def statuses(self) -> dict[str, list[Status]]:
         """For each feature, the status of each row."""
         return {

@@ -119,6 +119,8 @@ class Progress:
     rows_written: int
     rows_skipped: int
     full: bool
+    write_token: str = ""
+    """In a final report: what `after_write` of a lookup takes, to see everything written so far."""
 
     def __str__(self) -> str:
         of = f" of {self.rows_total:,}" if self.rows_total and not self.done else ""
@@ -141,6 +143,26 @@ class ViewStatus:
     def current(self) -> bool:
         """Whether every row of the table is reflected online."""
         return self.cursor == self.table_version and not self.in_progress
+
+
+@dataclass(frozen=True)
+class ViewParity:
+    """How one view compares with version `version` of its table, in keys. `ahead` are those with a push that the table lacks."""
+
+    view: str
+    version: int
+    equal: int
+    different: int
+    missing: int
+    extra: int
+    ahead: int
+    examples: list[tuple[str, str]]
+    """Some of the differences: a key, and what is wrong with it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every key that no push is ahead of is as in the table."""
+        return self.different + self.missing + self.extra == 0
 
 
 def changes(messages: Iterable[registry_pb2.Change]) -> list[Change]:
@@ -183,6 +205,21 @@ def progress(message: materialize_pb2.MaterializeProgress) -> Progress:
         message.rows_written,
         message.rows_skipped,
         message.full,
+        message.write_token,
+    )
+
+
+def view_parity(message: materialize_pb2.ViewParity) -> ViewParity:
+    """A view's parity as the wire carries it."""
+    return ViewParity(
+        message.view,
+        message.version,
+        message.equal,
+        message.different,
+        message.missing,
+        message.extra,
+        message.ahead,
+        [(example.key, example.what) for example in message.examples],
     )
 
 

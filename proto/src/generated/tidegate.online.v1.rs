@@ -83,6 +83,17 @@ pub struct GetOnlineFeaturesRequest {
     /// What the service's computed features need beside its features; as long as the keys.
     #[prost(message, repeated, tag = "9")]
     pub request_columns: ::prost::alloc::vec::Vec<RequestColumn>,
+    /// Answer as of this time, in UTC microseconds, from the history of the offline tier instead of what is served: for debugging an
+    /// old prediction. Slow.
+    #[prost(sfixed64, optional, tag = "10")]
+    pub as_of: ::core::option::Option<i64>,
+    /// When the deadline is near, answer with what was read by then, and FAILED for the rest, instead of DEADLINE_EXCEEDED.
+    #[prost(bool, tag = "11")]
+    pub allow_partial: bool,
+    /// The token of a write: the answer sees at least that write, or the lookup fails with FAILED_PRECONDITION. Tokens are good on
+    /// the server that gave them.
+    #[prost(string, tag = "12")]
+    pub after_write: ::prost::alloc::string::String,
     #[prost(oneof = "get_online_features_request::Selection", tags = "2, 3")]
     pub selection: ::core::option::Option<get_online_features_request::Selection>,
 }
@@ -317,6 +328,9 @@ pub struct GetOnlineFeaturesResponse {
     /// value. The features then have no `values` and no `presence` of their own.
     #[prost(bytes = "bytes", tag = "5")]
     pub arrow_ipc: ::prost::bytes::Bytes,
+    /// The time the answer is as of, where that was asked for: it comes from the offline tier.
+    #[prost(sfixed64, optional, tag = "6")]
+    pub as_of: ::core::option::Option<i64>,
 }
 impl ::prost::Name for GetOnlineFeaturesResponse {
     const NAME: &'static str = "GetOnlineFeaturesResponse";

@@ -5,15 +5,14 @@
 //! for the map, the keys are split in two by hash and each half is taken in a pass of its own, and so on.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::Result as PlanResult;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use futures::TryStreamExt;
 use hashbrown::HashMap;
 use tidegate_schemas::time::{Address, Rank, supersedes};
@@ -23,9 +22,6 @@ use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 use crate::table::read::{ReadOptions, read_file, schema_of};
 use crate::table::snapshot::{DataFile, Snapshot};
-
-/// Batches ready ahead of the reader.
-const BATCHES_AHEAD: usize = 4;
 
 /// Most parts the keys are split into.
 const MOST_PARTS: u64 = 4096;
@@ -70,31 +66,47 @@ impl Spec {
     }
 }
 
-/// Streams, for each key in `files`, the observation that supersedes all others of that key.
+/// Observations that were added by one version of the table.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    /// The version.
+    pub version: i64,
+    /// Columns: keys, event time, created time if there is one, features; each once, named as in the table.
+    pub batch: RecordBatch,
+}
+
+/// What a search has read.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Rows whose keys and times were read.
+    pub rows: AtomicU64,
+    /// Of those, rows without a key or an event time: no observations.
+    pub skipped: AtomicU64,
+}
+
+/// Finds, for each key in `files`, the observation that supersedes all others of that key, and hands them over as they are read.
 ///
-/// Columns: keys, event time, created time if there is one, features; each once, named as in the table. Rows with a null key
-/// or event time are left out. Order: by file, then by row, within each pass. Memory: keys and ranks of the distinct
-/// keys, reserved in the pool; beyond what the pool grants, the keys are taken in several passes.
+/// Rows with a null key or event time are left out. Order: by file, then by row, within each pass. Memory: keys and ranks of the
+/// distinct keys, reserved in the pool; beyond what the pool grants, the keys are taken in several passes. It ends early, without
+/// an error, when nobody takes what it finds.
 ///
 /// # Errors
-/// A column the snapshot lacks; on the stream: unreadable files, not enough memory for even a share of the keys.
-pub fn latest(
-    runtime: &Arc<Runtime>,
+/// A column the snapshot lacks, unreadable files, not enough memory for even a share of the keys.
+pub async fn latest(
+    runtime: &Runtime,
     snapshot: &Arc<Snapshot>,
     files: &[DataFile],
     spec: &Spec,
-) -> Result<SendableRecordBatchStream> {
+    found: Sender<Newest>,
+    seen: &Seen,
+) -> Result<()> {
     let options = ReadOptions { columns: Some(spec.columns()), ..ReadOptions::default() };
     let schema = schema_of(snapshot, &options)?;
     for time in [Some(&spec.event_time), spec.created_time.as_ref()].into_iter().flatten() {
         require_time(snapshot, time)?;
     }
-    let mut builder = RecordBatchReceiverStreamBuilder::new(schema.clone(), BATCHES_AHEAD);
     let memory = MemoryConsumer::new(format!("newest rows of {}", snapshot.name)).register(runtime.memory_pool());
-    let search = Search { snapshot: snapshot.clone(), files: files.to_vec(), spec: spec.clone(), schema, memory };
-    let batches = builder.tx();
-    builder.spawn_on(async move { search.run(batches).await.map_err(Into::into) }, &runtime.handle());
-    Ok(builder.build())
+    Search { snapshot, files, spec, schema, memory, seen }.run(found).await
 }
 
 fn require_time(snapshot: &Snapshot, column: &str) -> Result<()> {
@@ -135,16 +147,17 @@ fn hash(key: &[u8]) -> u64 {
 /// Where a key's best observation is: its rank, and the file it is in.
 type Best = HashMap<Box<[u8]>, (Rank, usize), ahash::RandomState>;
 
-struct Search {
-    snapshot: Arc<Snapshot>,
-    files: Vec<DataFile>,
-    spec: Spec,
+struct Search<'a> {
+    snapshot: &'a Arc<Snapshot>,
+    files: &'a [DataFile],
+    spec: &'a Spec,
     schema: SchemaRef,
     memory: MemoryReservation,
+    seen: &'a Seen,
 }
 
-impl Search {
-    async fn run(mut self, batches: Sender<PlanResult<RecordBatch>>) -> Result<()> {
+impl Search<'_> {
+    async fn run(mut self, found: Sender<Newest>) -> Result<()> {
         let mut shares = vec![Share { part: 0, of: 1 }];
         while let Some(share) = shares.pop() {
             let winners = match self.winners(share).await {
@@ -156,7 +169,7 @@ impl Search {
                 }
                 Err(error) => return Err(error),
             };
-            let listening = self.gather(winners, &batches).await?;
+            let listening = self.gather(winners, &found).await?;
             self.memory.free();
             if !listening {
                 break;
@@ -167,7 +180,8 @@ impl Search {
 
     /// Phase 1: for each file the rows that won, ascending.
     async fn winners(&mut self, share: Share) -> Result<Vec<Vec<u64>>> {
-        let mut best = Best::default();
+        let (mut best, mut skipped) = (Best::default(), 0);
+        self.seen.rows.store(0, Relaxed);
         let columns = self.spec.ranked_columns();
         let options = ReadOptions { columns: Some(columns), ..ReadOptions::default() };
         let key_types = self.spec.keys.iter().map(|key| self.snapshot.field(key));
@@ -175,11 +189,13 @@ impl Search {
             key_types.map(|field| Ok(SortField::new(field?.data_type().clone()))).collect::<Result<Vec<_>>>()?;
         let converter = RowConverter::new(fields)?;
         for index in 0..self.files.len() {
-            let mut rows = read_file(&self.snapshot, &self.files[index], &options)?;
+            let mut rows = read_file(self.snapshot, &self.files[index], &options)?;
             while let Some(found) = rows.try_next().await? {
-                self.take(&mut best, share, index, &converter, &found.batch, &found.rows)?;
+                skipped += self.take(&mut best, share, index, &converter, &found.batch, &found.rows)?;
+                self.seen.rows.fetch_add(found.rows.len() as u64, Relaxed);
             }
         }
+        self.seen.skipped.store(skipped, Relaxed);
         let mut winners = vec![Vec::new(); self.files.len()];
         for (rank, file) in best.into_values() {
             winners[file].push(rank.address.row);
@@ -196,7 +212,7 @@ impl Search {
         converter: &RowConverter,
         batch: &RecordBatch,
         rows: &[u64],
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let key_count = self.spec.keys.len();
         let keys: &[ArrayRef] = &batch.columns()[..key_count];
         let encoded = if key_count == 0 { None } else { Some(converter.convert_columns(keys)?) };
@@ -205,8 +221,10 @@ impl Search {
         let events = events.as_primitive::<TimestampMicrosecondType>();
         let created = created.as_ref().map(|times| times.as_primitive::<TimestampMicrosecondType>());
         let (version, order) = (self.files[index].added_version, self.files[index].order);
+        let mut skipped = 0;
         for (at, &row) in rows.iter().enumerate() {
             if events.is_null(at) || keys.iter().any(|key| key.is_null(at)) {
+                skipped += 1;
                 continue;
             }
             let row_key = encoded.as_ref().map(|encoded| encoded.row(at));
@@ -228,7 +246,7 @@ impl Search {
                 }
             }
         }
-        Ok(())
+        Ok(skipped)
     }
 
     /// Reserves for one more key, a good deal at a time.
@@ -241,17 +259,17 @@ impl Search {
     }
 
     /// Phase 2: the payload of the winners; `false` when nobody listens any more.
-    async fn gather(&self, winners: Vec<Vec<u64>>, batches: &Sender<PlanResult<RecordBatch>>) -> Result<bool> {
+    async fn gather(&self, winners: Vec<Vec<u64>>, found: &Sender<Newest>) -> Result<bool> {
         for (file, rows) in self.files.iter().zip(winners) {
             if rows.is_empty() {
                 continue;
             }
             let options =
                 ReadOptions { columns: Some(self.spec.columns()), rows: Some(rows.into()), ..ReadOptions::default() };
-            let mut found = read_file(&self.snapshot, file, &options)?;
-            while let Some(found) = found.try_next().await? {
-                let batch = RecordBatch::try_new(self.schema.clone(), found.batch.columns().to_vec())?;
-                if batches.send(Ok(batch)).await.is_err() {
+            let mut batches = read_file(self.snapshot, file, &options)?;
+            while let Some(read) = batches.try_next().await? {
+                let batch = RecordBatch::try_new(self.schema.clone(), read.batch.columns().to_vec())?;
+                if found.send(Newest { version: file.added_version, batch }).await.is_err() {
                     return Ok(false);
                 }
             }

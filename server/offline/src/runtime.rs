@@ -22,6 +22,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{FutureExt, StreamExt};
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 use crate::error::{Error, Result};
 use stores::TableStores;
@@ -31,6 +32,9 @@ const STACK_BYTES: usize = 16 << 20;
 
 /// Batches in flight between the plan threads and the reader of a detached stream.
 const DETACHED_BATCHES: usize = 4;
+
+/// Priority of plan threads among 0 to 99, where 50 is ordinary: on Linux a nice value of 10.
+const PRIORITY: u8 = 25;
 
 /// Consumers named in an out-of-memory error.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).unwrap();
@@ -85,6 +89,7 @@ impl Runtime {
             .worker_threads(settings.threads.max(1))
             .thread_name("tidegate-plan")
             .thread_stack_size(STACK_BYTES)
+            .on_thread_start(step_back)
             .enable_all()
             .build()
             .map_err(|source| Error::Io { doing: "starting the plan threads", source })?;
@@ -198,6 +203,15 @@ impl Runtime {
                 Err(Error::Plan(Box::new(DataFusionError::Execution("the plan was stopped".into()))))
             }
         }
+    }
+}
+
+/// Lets every thread of ordinary priority run first: a plan takes what lookups leave.
+fn step_back() {
+    let lowered =
+        ThreadPriorityValue::try_from(PRIORITY).map(|value| ThreadPriority::Crossplatform(value).set_for_current());
+    if !matches!(lowered, Ok(Ok(()))) {
+        tracing::debug!("plan threads run at the priority of all others");
     }
 }
 

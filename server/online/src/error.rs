@@ -51,6 +51,36 @@ pub enum Error {
         "the disk of the online store is full; free some space, then start the server again: lookups go on meanwhile"
     )]
     DiskFull(#[source] rocksdb::Error),
+    /// No space left for a load.
+    #[error("the disk is full at {}: nothing of the full refresh is kept; free some space and run it again", path.display())]
+    LoadFull {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Little space left.
+    #[error(
+        "the disk of the online store at {} has {} MiB free, less than the {} MiB kept in reserve, so nothing is written; free \
+         some space: lookups go on, and writes do as soon as there is room",
+        path.display(), free >> 20, reserve >> 20
+    )]
+    NoRoom {
+        /// The store's folder.
+        path: PathBuf,
+        /// Bytes free.
+        free: u64,
+        /// Bytes kept in reserve.
+        reserve: u64,
+    },
+    /// The caller's time is over.
+    #[error(
+        "the deadline passed while entities were read; allow more time or send fewer at once, or allow a partial answer"
+    )]
+    Deadline,
+    /// A token of a write that this store does not have.
+    #[error("{0}")]
+    UnknownWrite(&'static str),
     /// RocksDB failed.
     #[error("the online store failed while {doing}")]
     Store {
@@ -120,7 +150,7 @@ pub enum Error {
         found: String,
     },
     /// A full refresh that is not under way.
-    #[error("view `{0}` has no full refresh under way; begin one before writing to it")]
+    #[error("the full refresh of view `{0}` was dropped meanwhile; run it again")]
     NoRefresh(String),
 }
 
@@ -133,7 +163,9 @@ impl Error {
             Self::Locked { .. } | Self::NewerFormat { .. } | Self::Folder { .. } | Self::NoRefresh(_) => {
                 ErrorKind::Precondition
             }
-            Self::DiskFull(_) => ErrorKind::Exhausted,
+            Self::DiskFull(_) | Self::NoRoom { .. } | Self::LoadFull { .. } => ErrorKind::Exhausted,
+            Self::Deadline => ErrorKind::Deadline,
+            Self::UnknownWrite(_) => ErrorKind::Precondition,
             Self::Store { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => ErrorKind::Corrupt,
             Self::Store { .. } => ErrorKind::Internal,
             Self::Corrupt(_) => ErrorKind::Corrupt,

@@ -30,6 +30,9 @@ pub use encode::KeyEncoder;
 /// Bytes after the entity: view and epoch.
 pub(crate) const SUFFIX: usize = 8;
 
+/// Bytes before the entity's keys.
+pub(crate) const ENTITY_TYPE: usize = 4;
+
 const END: u8 = 0x00;
 const BOOL: u8 = 0x01;
 const INT32: u8 = 0x02;

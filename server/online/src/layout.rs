@@ -8,10 +8,13 @@
 //! 'l' id u32 BE           view u32 · (feature name · type)…                    a layout, never changed
 //! 'k' view u32 BE         version i64 · materialized at i64 · layout u32       the cursor
 //! 'p' view u32 BE         full u8 · target i64 · position u64 · read u64 · written u64 · started i64      the progress
+//! 'q' view u32 BE         –                                                    the view has pushed rows
 //! 'd' view, epoch u32 BE  entity type u32                                      rows to be deleted; epoch 2^32-1 means all
 //! ```
 //! Text is u32 length + UTF-8, lists are u32 count + items, integers little-endian unless marked. Ids are never used twice. A view
 //! whose entities or key types change becomes a new view with a new id: its old rows answer nothing any more.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 use tidegate_schemas::definition::Column;
@@ -71,6 +74,10 @@ pub(crate) struct View {
     pub(crate) entity_type: u32,
     /// Held for moments only: lookups read it.
     pub(crate) state: RwLock<ViewState>,
+    /// Writes of pushed rows since the store was opened.
+    pub(crate) pushes: AtomicU64,
+    /// Whether the metadata says that there are pushed rows.
+    pub(crate) has_pushed: AtomicBool,
 }
 
 /// What changes about a view.
@@ -79,8 +86,21 @@ pub(crate) struct ViewState {
     pub(crate) record: ViewRecord,
     pub(crate) cursor: Option<CursorRecord>,
     pub(crate) progress: Option<Progress>,
+    /// How much of the epoch being built is in the store.
+    pub(crate) loaded: Loaded,
     /// The store's generation when the present epoch became visible.
     pub(crate) flipped_at: u64,
+}
+
+/// How much of the epoch being built is in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// Nothing.
+    Nothing,
+    /// Whatever a process left that ended meanwhile.
+    Unknown,
+    /// All of it: writes go there too.
+    Whole,
 }
 
 impl ViewState {
@@ -179,6 +199,7 @@ pub(crate) enum MetaKey {
     Layout(u32),
     Cursor(u32),
     Progress(u32),
+    Pushed(u32),
     Purge(u32, u32),
 }
 
@@ -191,6 +212,7 @@ impl MetaKey {
             Self::Layout(id) => (b'l', vec![id]),
             Self::Cursor(view) => (b'k', vec![view]),
             Self::Progress(view) => (b'p', vec![view]),
+            Self::Pushed(view) => (b'q', vec![view]),
             Self::Purge(view, epoch) => (b'd', vec![view, epoch]),
         };
         let mut out = vec![tag];
@@ -209,6 +231,7 @@ impl MetaKey {
             b'l' => Self::Layout(id()?),
             b'k' => Self::Cursor(id()?),
             b'p' => Self::Progress(id()?),
+            b'q' => Self::Pushed(id()?),
             b'd' => Self::Purge(id()?, id()?),
             tag => return Err(Error::corrupt(format!("a metadata key has the unknown tag {tag}"))),
         };

@@ -25,7 +25,10 @@ mod testing;
 
 pub use error::{Error, Result};
 pub use layout::{ViewId, ViewLayout};
-pub use lookup::{LookupFeature, LookupOptions, LookupSpec, LookupView, Plan};
+pub use lookup::{LookupFeature, LookupOptions, LookupSpec, LookupView, Observed, Plan};
 pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, ViewTimes};
 pub use row::Origin;
-pub use store::{Commit, Cursor, Digest, Durability, Progress, Rows, Scanned, Settings, Stats, Store, Written};
+pub use store::{
+    Commit, Cursor, Digest, Durability, Load, Mismatch, Parity, Progress, Rows, Scanned, Settings, Stats, Store,
+    Written,
+};

@@ -17,10 +17,12 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, TimestampMicrosecondArray};
 use tidegate_schemas::time::Micros;
 
 pub use plan::Plan;
+
+use find::Patience;
 
 use crate::layout::ViewId;
 use crate::reply::Reply;
@@ -68,6 +70,17 @@ pub struct LookupOptions {
     pub return_expired: bool,
     /// Fill the reply's `views`.
     pub include_times: bool,
+    /// Where the caller's time is over, answer with what was read by then and FAILED for the rest.
+    pub allow_partial: bool,
+}
+
+/// What a view held for each entity row, from elsewhere than the store.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// Event time of each row's observation; null where there is none.
+    pub event: TimestampMicrosecondArray,
+    /// The view's features, in the order it was registered with.
+    pub features: Vec<ArrayRef>,
 }
 
 impl Store {
@@ -77,9 +90,44 @@ impl Store {
     /// Missing or unequally long key columns; a key column of the wrong type, naming both types; a null key, naming its row; damaged
     /// rows; a failing disk.
     pub fn lookup(&self, plan: &Arc<Plan>, keys: &[ArrayRef], now: Micros, options: &LookupOptions) -> Result<Reply> {
+        self.lookup_until(plan, keys, now, options, &|| false)
+    }
+
+    /// The same for a caller whose time may be over; that is asked every few entities read from the store.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`]; [`Error::Deadline`] when the time is over and a partial answer is not allowed.
+    pub fn lookup_until(
+        &self,
+        plan: &Arc<Plan>,
+        keys: &[ArrayRef],
+        now: Micros,
+        options: &LookupOptions,
+        over: &dyn Fn() -> bool,
+    ) -> Result<Reply> {
         let rows = row_count(plan, keys)?;
-        let found = find::find(self.inner(), plan, keys, rows)?;
+        let patience = Patience { over, allow_partial: options.allow_partial };
+        let found = find::find(self.inner(), plan, keys, rows, &patience)?;
         answer::answer(self.inner(), plan, &found, rows, now, *options)
+    }
+
+    /// Answers a lookup from given observations, one [`Observed`] for each view of the plan, by the rules of any lookup at `now`.
+    ///
+    /// # Errors
+    /// Observations that do not fit the plan's views.
+    pub fn answer(
+        &self,
+        plan: &Arc<Plan>,
+        observed: &[Observed],
+        rows: usize,
+        now: Micros,
+        options: &LookupOptions,
+    ) -> Result<Reply> {
+        if observed.len() != plan.views.len() {
+            let (given, needed) = (observed.len(), plan.views.len());
+            return Err(Error::Shape(format!("observations of {given} views were given, {needed} are needed")));
+        }
+        answer::answer_observed(self.inner(), plan, observed, rows, now, *options)
     }
 }
 

@@ -57,6 +57,12 @@ impl TempStore {
         Self { store, settings, folder }
     }
 
+    /// Opens it again with other settings.
+    pub(crate) fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.reopen();
+    }
+
     pub(crate) fn reopen(&mut self) {
         let store = self.store.take().expect("an open store");
         assert_eq!(Arc::strong_count(&store), 1, "somebody still holds the store");

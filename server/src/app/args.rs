@@ -172,6 +172,7 @@ pub(super) fn online_settings(online: &config::Online) -> tidegate_online::Setti
             Durability::Durable => tidegate_online::Durability::Durable,
             Durability::Fast => tidegate_online::Durability::Fast,
         },
+        disk_reserve_bytes: online.disk_reserve as u64,
         ..tidegate_online::Settings::default()
     }
 }

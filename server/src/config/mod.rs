@@ -96,6 +96,16 @@ pub struct Plans {
     pub threads: usize,
     /// Rows in a record batch.
     pub batch_rows: usize,
+    /// Training sets, seals and audits at once.
+    pub training_sets: usize,
+    /// Queries at once.
+    pub queries: usize,
+    /// How long one may wait for a place.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_wait: Duration,
+    /// A result of which nothing is read for so long is dropped.
+    #[serde(deserialize_with = "units::duration")]
+    pub reader_timeout: Duration,
 }
 
 /// Limits of queries.
@@ -133,6 +143,11 @@ pub struct Online {
     /// How long a lookup may wait for its turn before it is refused.
     #[serde(deserialize_with = "units::duration")]
     pub max_wait: Duration,
+    /// Entity rows in one lookup.
+    pub max_rows: usize,
+    /// Bytes of the disk kept free: writes are refused below.
+    #[serde(deserialize_with = "units::bytes")]
+    pub disk_reserve: usize,
 }
 
 /// What an acknowledged write survives.

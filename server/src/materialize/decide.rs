@@ -36,13 +36,8 @@ pub(super) async fn next(store: &Store, view: ViewId, table: &Table, full: bool)
     let newest = table.snapshot(None).await?;
     let cursor = store.cursor(view)?;
     let left = store.progress(view)?;
-    if let Some(progress) = left.filter(|progress| progress.full) {
-        if full && progress.target_version != newest.version {
-            store.cancel_full(view)?;
-            return Ok(Some(everything(newest)));
-        }
-        return Ok(Some(resume_full(store, view, table, progress, newest).await?));
-    }
+    // A rebuild that was interrupted begins anew.
+    let full = full || left.is_some_and(|progress| progress.full);
     // Rows were written before the view had its present features, or for a table that has gone back since.
     let usable = |cursor: &Cursor| !full && cursor.layout_current && cursor.version <= newest.version;
     let Some(cursor) = cursor.filter(usable) else {
@@ -57,29 +52,6 @@ pub(super) async fn next(store: &Store, view: ViewId, table: &Table, full: bool)
         return Ok(None);
     }
     Ok(Some(since(table, cursor.version, newest.clone(), None, newest).await?))
-}
-
-/// Goes on with a rebuild at the version it was begun for, or begins anew when that version can't be read any more.
-async fn resume_full(
-    store: &Store,
-    view: ViewId,
-    table: &Table,
-    progress: Progress,
-    newest: Arc<Snapshot>,
-) -> Result<Work> {
-    if !table.has_history() {
-        // Its files may be others by now, and the position counts them.
-        store.cancel_full(view)?;
-        return Ok(everything(newest));
-    }
-    match table.snapshot(Some(progress.target_version)).await {
-        Ok(snapshot) => Ok(Work { files: snapshot.files.clone(), snapshot, full: true, resume: Some(progress) }),
-        Err(error) => {
-            tracing::warn!(%error, "an interrupted full materialization begins anew");
-            store.cancel_full(view)?;
-            Ok(everything(newest))
-        }
-    }
 }
 
 async fn since(

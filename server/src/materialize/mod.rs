@@ -1,23 +1,25 @@
 //! Materialization: bringing a view's online rows up to its table's current version.
 //!
 //! Parts, in the order data moves: [`decide`] looks at the cursor, at progress that was left behind and at the log, and says what to
-//! read; [`rows`] turns a file's batch into rows of the online tier, leaving out what is no observation; [`run`] writes them batch by
-//! batch, each together with the [`Position`] reached, and the last together with the cursor.
+//! read; [`rows`] turns a file's batch into rows of the online tier, leaving out what is no observation; [`run`] writes an increment
+//! batch by batch, each together with the [`Position`] reached, and the last together with the cursor; [`rebuild`] loads everything.
 //!
 //! ```text
 //! nothing to do   cursor = current version
 //! incremental     the files that versions after the cursor added        -> written into the current epoch
 //! full            all files of one version; when there is no cursor, the view reads another table than the cursor was set
-//!                 for, rows were removed or changed, or the caller says so -> written into a new epoch, then flipped
+//!                 for, rows were removed or changed, or the caller says so -> the newest row of each key into a new epoch, then flipped
 //! ```
 //!
 //! The cursor is a table version, never a time, so an observation that arrives late is read like any other. There is no moment at which
 //! a kill loses or doubles anything: values and position are one atomic write, and a row that is written again changes nothing.
 
 mod decide;
+mod rebuild;
 mod rows;
 mod run;
 
+pub(crate) use rows::Columns;
 pub use run::{Job, Subject};
 
 use std::collections::HashSet;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, is_not_null, kernels::boolean::and};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, TimestampSecondType};
+use tidegate_offline::latest;
 use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{Column, FeatureView, Source};
@@ -14,7 +15,7 @@ use crate::service::{Error, Result};
 
 /// Which columns of a table make up a view's rows.
 #[derive(Debug, Clone)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     /// Key columns with the types the online tier has.
     keys: Vec<(String, DataType)>,
     event: String,
@@ -26,17 +27,17 @@ pub(super) struct Columns {
 
 /// Rows of the online tier; all columns have one length.
 #[derive(Debug)]
-pub(super) struct Observations {
-    pub(super) keys: Vec<ArrayRef>,
-    pub(super) event: TimestampMicrosecondArray,
-    pub(super) created: Option<TimestampMicrosecondArray>,
-    pub(super) features: Vec<ArrayRef>,
+pub(crate) struct Observations {
+    pub(crate) keys: Vec<ArrayRef>,
+    pub(crate) event: TimestampMicrosecondArray,
+    pub(crate) created: Option<TimestampMicrosecondArray>,
+    pub(crate) features: Vec<ArrayRef>,
     /// Rows left out: a null key or a null event time.
-    pub(super) skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Columns {
-    pub(super) fn of(catalog: &Catalog, view: &FeatureView, source: &Source) -> Self {
+    pub(crate) fn of(catalog: &Catalog, view: &FeatureView, source: &Source) -> Self {
         let column = |key: Column| Column { name: view.key_columns.get(&key.name).cloned().unwrap_or(key.name), ..key };
         let keys: Vec<Column> = catalog.keys(view).into_iter().map(column).collect();
         let time = |name: &String| Column { name: name.clone(), data_type: Defined::Timestamp };
@@ -55,7 +56,7 @@ impl Columns {
     ///
     /// # Errors
     /// A column is missing or has another type.
-    pub(super) fn expect_of(&self, snapshot: &Snapshot) -> Result<()> {
+    pub(crate) fn expect_of(&self, snapshot: &Snapshot) -> Result<()> {
         Ok(snapshot.expect(&self.defined)?)
     }
 
@@ -70,6 +71,17 @@ impl Columns {
             }
         }
         names
+    }
+
+    /// What the newest observation of each key is found by.
+    pub(crate) fn latest(&self) -> latest::Spec {
+        let names = |columns: &[(String, DataType)]| columns.iter().map(|(name, _)| name.clone()).collect();
+        latest::Spec {
+            keys: names(&self.keys),
+            event_time: self.event.clone(),
+            created_time: self.created.clone(),
+            features: names(&self.features),
+        }
     }
 
     /// No rows at all, for a write that only moves the cursor.
@@ -88,7 +100,7 @@ impl Columns {
     }
 
     /// The observations of a batch.
-    pub(super) fn read(&self, batch: &RecordBatch) -> Result<Observations> {
+    pub(crate) fn read(&self, batch: &RecordBatch) -> Result<Observations> {
         let kept = self.observations(batch)?;
         let take = |(name, data_type): &(String, DataType)| cast(column(&kept, name)?, data_type, name);
         Ok(Observations {

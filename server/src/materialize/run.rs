@@ -42,7 +42,7 @@ pub struct Job {
     pub batch_rows: usize,
     /// Keeps other jobs off this view.
     pub claim: Claim,
-    columns: Columns,
+    pub(super) columns: Columns,
 }
 
 /// What [`Job::new`] takes from the definitions.
@@ -65,7 +65,7 @@ struct Pending {
     version: i64,
 }
 
-/// One pass over the files of a [`Work`].
+/// One pass over the files that an increment reads.
 struct Pass<'a> {
     job: &'a Job,
     work: &'a Work,
@@ -122,6 +122,7 @@ impl Job {
             rows_written: 0,
             rows_skipped: 0,
             full: false,
+            write_token: String::new(),
         };
         // Without a history nothing tells what came since: everything is read again.
         let mut full = self.full || !self.table.has_history();
@@ -131,6 +132,7 @@ impl Job {
             last = self.pass(&work, last, reports, registration).await?;
         }
         last.done = true;
+        last.write_token = self.store.token();
         send(reports, last).await
     }
 
@@ -145,18 +147,14 @@ impl Job {
         report.rows_total += work.rows();
         report.full |= work.full;
         self.columns.expect_of(&work.snapshot)?;
-        let progress = self.begin(work)?;
         send(reports, report.clone()).await?;
-        let mut pass = Pass { job: self, work, progress, report, reports, registration };
-        if let Err(error) = pass.read_all().await {
-            let later = matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unavailable | ErrorKind::Exhausted);
-            if work.full && !later {
-                // What fails for what it reads would fail again: the next run begins with the table as it is then.
-                self.store.cancel_full(self.id)?;
-            }
-            return Err(error);
-        }
-        let report = pass.report;
+        let report = if work.full {
+            self.rebuild(work, report, reports, registration).await?
+        } else {
+            let mut pass = Pass { job: self, work, progress: self.begin(work), report, reports, registration };
+            pass.read_all().await?;
+            pass.report
+        };
         tracing::info!(
             view = self.view,
             version = work.target(),
@@ -169,20 +167,15 @@ impl Job {
         Ok(report)
     }
 
-    fn begin(&self, work: &Work) -> Result<Progress> {
-        let now = self.clock.now();
-        match work.resume {
-            Some(progress) if !work.full => Ok(progress),
-            _ if work.full => Ok(self.store.begin_full(self.id, work.target(), now)?),
-            _ => Ok(Progress {
-                target_version: work.target(),
-                full: false,
-                position: 0,
-                rows_read: 0,
-                rows_written: 0,
-                started_at: now,
-            }),
-        }
+    fn begin(&self, work: &Work) -> Progress {
+        work.resume.unwrap_or_else(|| Progress {
+            target_version: work.target(),
+            full: false,
+            position: 0,
+            rows_read: 0,
+            rows_written: 0,
+            started_at: self.clock.now(),
+        })
     }
 
     /// Rows and their commit reach the store together, on a thread that may wait for the disk.
@@ -201,7 +194,6 @@ impl Job {
 impl Pass<'_> {
     /// Reads the files from the start position; writes each batch once the next is there, so that the last one is known as such.
     async fn read_all(&mut self) -> Result<()> {
-        // The store's, not the one found when the work was chosen: a rebuild may have been dropped in between.
         let start = Position::decode(self.progress.position);
         let columns = Some(self.job.columns.names());
         let options = ReadOptions { columns, batch_rows: self.job.batch_rows, ..ReadOptions::default() };
@@ -238,17 +230,9 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The last rows and the cursor: one write, or for a rebuild the flip to its epoch.
+    /// The last rows and the cursor in one write.
     async fn write_last(&mut self, pending: Option<Pending>) -> Result<()> {
         let (version, now) = (self.work.target(), self.job.clock.now());
-        if self.work.full {
-            if let Some(last) = pending {
-                self.write_progress(last).await?;
-            }
-            let (store, id) = (self.job.store.clone(), self.job.id);
-            let flipped = tokio::task::spawn_blocking(move || store.finish_full(id, version, now)).await;
-            return Ok(flipped.map_err(|error| Error::internal("a flip panicked").with_source(error))??);
-        }
         let (observations, origin) = match pending {
             Some(last) => (last.observations, last.version),
             None => (self.job.columns.none(), version),
@@ -279,6 +263,6 @@ fn unread(mut found: FileBatch, file: u64, first_row: u64) -> Option<(FileBatch,
     Some((found, Position { file, row: last + 1 }))
 }
 
-async fn send(reports: &Reports, report: MaterializeProgress) -> Result<()> {
+pub(super) async fn send(reports: &Reports, report: MaterializeProgress) -> Result<()> {
     reports.send(Ok(report)).await.map_err(|_| Error::new(ErrorKind::Cancelled, "the caller went away"))
 }

@@ -17,15 +17,9 @@ use crate::service::{LookupRequest, MaterializeRequest, Values};
 
 /// What lookups answer, by origin; expired values included.
 fn served(bench: &Bench, origins: &[&str]) -> BTreeMap<String, f64> {
-    let request = LookupRequest {
-        project: "flights".to_owned(),
-        selection: Selection::Features(vec!["origin_weather:temp".to_owned()]),
-        full_names: false,
-        include_times: false,
-        return_expired: true,
-        keys: vec![("origin".to_owned(), Arc::new(StringArray::from(origins.to_vec())))],
-        request: Vec::new(),
-    };
+    let keys: Vec<(String, ArrayRef)> = vec![("origin".to_owned(), Arc::new(StringArray::from(origins.to_vec())))];
+    let temp = Selection::Features(vec!["origin_weather:temp".to_owned()]);
+    let request = LookupRequest { return_expired: true, ..LookupRequest::new("flights", temp, keys) };
     let reply = bench.service.lookup(&bench.me, &request).unwrap();
     let feature = reply.answer.feature(0);
     let Values::Doubles(values) = feature.values else { panic!("{reply:?}") };

@@ -17,18 +17,29 @@ use tonic::Status;
 
 use crate::service::Error;
 
+/// What callers of gRPC should wait before they try again what will pass, in milliseconds.
+pub(super) const RETRY_AFTER_MS: u64 = 100;
+
 /// The gRPC status of an error.
 pub(crate) fn status(error: impl Into<Error>) -> Status {
     let error = error.into();
     report(&error);
-    wire(&error).to_status()
+    advised(&error, wire(&error).to_status())
+}
+
+/// What will pass says when to try again, in the way gRPC libraries heed.
+fn advised(error: &Error, mut status: Status) -> Status {
+    if error.kind == ErrorKind::Unavailable {
+        status.metadata_mut().insert("grpc-retry-pushback-ms", RETRY_AFTER_MS.into());
+    }
+    status
 }
 
 /// The same for Flight, whose clients show the message and drop the details: the causes are in the message.
 pub(crate) fn status_in_full(error: impl Into<Error>) -> Status {
     let error = error.into();
     report(&error);
-    WireError { message: error.chain(), causes: Vec::new(), ..wire(&error) }.to_status()
+    advised(&error, WireError { message: error.chain(), causes: Vec::new(), ..wire(&error) }.to_status())
 }
 
 /// The HTTP reply of an error: the status of its kind and `{"error": {"kind", "message", "problems", "causes"}}`.

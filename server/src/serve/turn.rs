@@ -14,17 +14,20 @@ use std::time::Duration;
 use tidegate_schemas::error::ErrorKind;
 use tonic::metadata::MetadataMap;
 
+use super::error::RETRY_AFTER_MS;
 use crate::clock::Stopwatch;
 use crate::service::{Error, Result, Tidegate};
-
-/// What callers should wait before they try again, in milliseconds.
-pub(super) const RETRY_AFTER_MS: u64 = 100;
 
 /// How long a lookup may wait while the server is overloaded.
 const OVERLOADED_WAIT: Duration = Duration::from_micros(500);
 
-/// One in so many lookups is sent to the end of the queue to see how long it is; while the server is overloaded all are.
+/// One in so many lookups is sent to the end of the queue to see how long it is. All are while the server is overloaded, and where
+/// they take so long that going there costs nothing beside.
 const SAMPLE: u64 = 8;
+const SLOW: Duration = Duration::from_micros(200);
+
+/// So many may wait however long one takes: callers who wait for their answers are no overload.
+const FEW: u64 = 16;
 
 /// How long the server is taken for overloaded; then a burst may show whether it still is.
 const OVERLOADED_FOR: Duration = Duration::from_secs(5);
@@ -55,6 +58,14 @@ pub(super) struct Turns {
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
     watch: Stopwatch,
+    waited: Duration,
+}
+
+impl Turn<'_> {
+    /// What is left of a caller's patience after waiting for the turn.
+    pub(super) fn left(&self, patience: Option<Duration>) -> Option<Duration> {
+        patience.map(|patience| patience.saturating_sub(self.waited))
+    }
 }
 
 impl Drop for Turn<'_> {
@@ -89,17 +100,18 @@ impl Turns {
     /// `Unavailable` where too many wait, `Deadline` where the caller's time is over.
     pub(super) async fn wait(&self, service: &Tidegate, patience: Option<Duration>) -> Result<Turn<'_>> {
         let watch = service.clock().stopwatch();
-        let share = if self.overloaded() { 1 } else { SAMPLE };
+        let share = if self.overloaded() || self.each() >= SLOW { 1 } else { SAMPLE };
         if self.came.fetch_add(1, Ordering::Relaxed).is_multiple_of(share) {
             let waiting = self.line_up(share)?;
             to_the_end_of_the_queue().await;
             drop(waiting);
         }
-        if patience.is_some_and(|patience| watch.elapsed() >= patience) {
+        let waited = patience.map_or(Duration::ZERO, |_| watch.elapsed());
+        if patience.is_some_and(|patience| waited >= patience) {
             let message = "the deadline passed before the lookup began; allow more time, or send less at once";
             return Err(Error::new(ErrorKind::Deadline, message));
         }
-        Ok(Turn { turns: self, watch: service.clock().stopwatch() })
+        Ok(Turn { turns: self, watch: service.clock().stopwatch(), waited })
     }
 
     /// Takes a place in the queue, as one of so many.
@@ -107,17 +119,23 @@ impl Turns {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed).saturating_mul(share);
         let waiting = Waiting(self);
         let threads = tokio::runtime::Handle::current().metrics().num_workers().max(1) as u64;
-        let wait = Duration::from_nanos(ahead.saturating_mul(self.each.load(Ordering::Relaxed)) / threads);
-        if wait <= OVERLOADED_WAIT || wait <= self.wait_max && !self.overloaded() {
+        let wait = self.each().saturating_mul(u32::try_from(ahead / threads).unwrap_or(u32::MAX));
+        let is_burst = wait <= self.wait_max || ahead <= FEW;
+        if wait <= OVERLOADED_WAIT || is_burst && !self.overloaded() {
             return Ok(waiting);
         }
-        if wait > self.wait_max {
+        if !is_burst {
             self.overloaded_at.store(self.now() + 1, Ordering::Relaxed);
         }
         let message = format!(
             "the server has more lookups than it can answer in time; try again in {RETRY_AFTER_MS} ms, or give it more cores"
         );
         Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// How long a lookup takes.
+    fn each(&self) -> Duration {
+        Duration::from_nanos(self.each.load(Ordering::Relaxed))
     }
 
     fn overloaded(&self) -> bool {
@@ -185,24 +203,27 @@ mod tests {
     async fn only_so_many_wait() {
         let bench = Bench::new().await;
         let turns = Turns::new(&bench.service, Duration::from_millis(20));
-        let burst = async |count: usize| {
+        let burst = async |count: usize, each: u64| {
             let all = futures::future::join_all((0..count).map(|_| turns.wait(&bench.service, None))).await;
             let admitted = all.iter().filter(|turn| turn.is_ok()).count();
             let refused = all.iter().filter_map(|turn| turn.as_ref().err());
             assert!(refused.clone().all(|error| error.kind == ErrorKind::Unavailable));
             // These were no lookups: what they took is nothing to go by.
             drop(all);
-            turns.each.store(1_000_000, Ordering::Relaxed);
+            turns.each.store(each, Ordering::Relaxed);
             turns.came.store(0, Ordering::Relaxed);
             admitted
         };
-        assert_eq!(burst(1_000).await, 1_000, "nothing is known yet of how long one takes");
-        assert_eq!(burst(10).await, 10);
-        assert_eq!(burst(30).await, 24, "of a millisecond each, twenty may be ahead; one in eight looks");
-        assert_eq!(burst(5).await, 1, "overloaded: as many as keep it busy");
+        assert_eq!(burst(1_000, 100_000).await, 1_000, "nothing is known yet of how long one takes");
+        assert_eq!(burst(300, 1_000_000).await, 208, "of 100 µs each, 200 may be ahead; one in eight looks");
+        turns.overloaded_at.store(0, Ordering::Relaxed);
+        assert_eq!(burst(10, 1_000_000).await, 10);
+        assert_eq!(burst(30, 1_000_000).await, 21, "of a millisecond each, twenty may be ahead");
+        assert_eq!(burst(5, 10_000_000).await, 1, "overloaded: as many as keep it busy");
         assert_eq!(turns.waiting.load(Ordering::Relaxed), 0);
         turns.overloaded_at.store(0, Ordering::Relaxed);
-        assert_eq!(burst(5).await, 5);
+        assert_eq!(burst(17, 10_000_000).await, 17, "few may wait, however long it takes");
+        assert_eq!(burst(18, 10_000_000).await, 17);
     }
 
     #[tokio::test]

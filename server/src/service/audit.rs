@@ -84,8 +84,9 @@ impl Tidegate {
         let asked = with_event_times(reading);
         let naive = known_at_once(asked.clone());
         let mut audit = Audit::new(&asked, request.margin)?;
+        let place = self.admission.training_sets.place().await?;
         let rows = Lockstep::new(self.run(&catalog.project, asked).await?, self.run(&catalog.project, naive).await?);
-        let batches = work::start(&self.plans, async move |reports| {
+        let batches = work::start(&self.plans, place, async move |reports| {
             audit.run(rows).await?;
             reports.send(audit.result()?).await;
             Ok(())

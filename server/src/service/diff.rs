@@ -46,8 +46,9 @@ impl Tidegate {
         let comparison = Comparison::new(&left, &right, &before.set)?;
         let schema = comparison.schema();
         let (left, right) = (with_event_times(left), with_event_times(right));
+        let place = self.admission.training_sets.place().await?;
         let rows = Lockstep::new(self.run(project, left).await?, self.run(project, right).await?);
-        let batches = work::start(&self.plans, async move |reports| {
+        let batches = work::start(&self.plans, place, async move |reports| {
             before.check_spine()?;
             comparison.run(rows, &reports).await.map_err(|error| before.explain(error))
         });

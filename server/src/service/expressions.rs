@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
 use arrow::datatypes::{
     ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
@@ -80,6 +80,18 @@ impl Computed {
         let evaluated = self.expressions.evaluate(&inputs, answer.rows)?;
         let columns = self.expressions.features().zip(evaluated);
         Ok(columns.map(|(feature, one)| ComputedColumn::new(feature, &one)).collect())
+    }
+}
+
+impl Computed {
+    /// What there was no time to compute.
+    pub(super) fn failed(&self, rows: usize) -> Vec<ComputedColumn> {
+        let none = |feature: &ComputedFeature| {
+            let values = new_null_array(&feature.data_type.to_arrow(), rows);
+            let failed = Some(BooleanArray::from(vec![true; rows]));
+            ComputedColumn::new(feature, &Evaluated { values, failed })
+        };
+        self.expressions.features().map(none).collect()
     }
 }
 

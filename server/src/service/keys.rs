@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, new_empty_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType as Arrow, Date32Type, Int64Type, TimeUnit};
 use arrow::util::display::FormatOptions;
@@ -140,6 +140,9 @@ fn cast(column: &Column, array: &ArrayRef) -> Result<ArrayRef> {
     let wanted = column.data_type.to_arrow();
     if *array.data_type() == wanted {
         return Ok(array.clone());
+    }
+    if array.is_empty() && *array.data_type() == Arrow::Null {
+        return Ok(new_empty_array(&wanted));
     }
     if !lossless(array.data_type(), &column.data_type) {
         return Err(Error::invalid(format!(

@@ -55,6 +55,8 @@ pub struct MaterializeProgress {
     pub rows_skipped: u64,
     /// Whether the view is rebuilt from the whole table.
     pub full: bool,
+    /// With `done`: a token of everything written so far, for [`super::LookupRequest::after_write`].
+    pub write_token: String,
 }
 
 /// How far one online view has come.
@@ -155,7 +157,7 @@ impl Tidegate {
     }
 
     /// A job whose caller went away lets go at its next batch: that is waited for, so that interrupting and starting again works.
-    async fn claim(&self, project: &str, view: &str) -> Option<Claim> {
+    pub(super) async fn claim(&self, project: &str, view: &str) -> Option<Claim> {
         for _ in 0..CLAIM_ATTEMPTS {
             if let Some(claim) = self.jobs.claim(project, view) {
                 return Some(claim);
@@ -172,7 +174,7 @@ impl Tidegate {
 }
 
 /// The views of these names, or all online views.
-fn online_views<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&'a Arc<FeatureView>>> {
+pub(super) fn online_views<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&'a Arc<FeatureView>>> {
     if names.is_empty() {
         return Ok(catalog.views.values().filter(|view| view.online).collect());
     }

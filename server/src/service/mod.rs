@@ -4,6 +4,8 @@
 //! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize` and `online`. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
+mod admission;
+mod as_of;
 mod audit;
 mod batches;
 mod definitions;
@@ -18,6 +20,7 @@ mod layout;
 mod lockstep;
 mod materialize;
 mod online;
+mod parity;
 mod principal;
 mod sealed;
 mod spines;
@@ -35,6 +38,7 @@ pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome
 pub use ingest::{IngestRequest, Ingested};
 pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
 pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
+pub use parity::{Mismatch, Parity, ViewParity};
 pub use principal::Principal;
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
@@ -59,6 +63,7 @@ use crate::registry::{self, Registry, Versioned};
 use crate::sealed::SealedSets;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
+use admission::Admission;
 use online::Lookups;
 use spines::Spines;
 use tables::Tables;
@@ -100,6 +105,7 @@ pub struct Tidegate {
     spines: Spines,
     lookups: Lookups,
     jobs: Jobs,
+    admission: Admission,
     settings: Config,
     /// Projects whose newest version can't be read, with the message that says why.
     broken: RwLock<BTreeMap<String, String>>,
@@ -123,6 +129,7 @@ impl Tidegate {
             tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
             jobs: Jobs::default(),
+            admission: Admission::new(&settings.plans),
             settings,
             broken: RwLock::default(),
         }
@@ -237,6 +244,9 @@ impl Tidegate {
     }
 
     fn no_project(&self, name: &str, projects: &[String]) -> Error {
+        if name.is_empty() {
+            return Error::not_found("the request names no project; say which is meant");
+        }
         let help = match (nearest(name, projects.iter().map(String::as_str)), projects) {
             (Some(near), _) => format!("; did you mean `{near}`?"),
             (None, []) => "; there is none yet: apply definitions first".to_owned(),

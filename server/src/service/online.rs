@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::ArrayRef;
 use parking_lot::{Mutex, RwLock};
@@ -10,6 +11,7 @@ use tidegate_online::{LookupFeature, LookupOptions, LookupSpec, LookupView, View
 use tidegate_schemas::catalog::{Catalog, ResolvedView, Selection};
 use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
 pub use tidegate_online::{FeatureReply, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
@@ -17,10 +19,11 @@ pub use tidegate_online::{FeatureReply, Number, Packed, Plan, Reply, Texts, Valu
 use super::derivations::{Derivation, Derivations};
 use super::expressions::{Computed, ComputedColumn};
 use super::{Error, Principal, Result, Tidegate, expressions, keys};
+use crate::clock::Stopwatch;
 use crate::registry::Versioned;
 
-/// Entity rows of one lookup: it runs on the connection's thread, and its reply is built in memory.
-const ROWS_MAX: usize = 100_000;
+/// Of a caller's time, what may pass before the answer must be under way.
+const SHARE_OF_PATIENCE: f64 = 0.8;
 
 /// Compiled selections kept for one project; services are few, but references can be combined at will.
 const KEPT: usize = 1024;
@@ -42,6 +45,39 @@ pub struct LookupRequest {
     pub keys: Vec<(String, ArrayRef)>,
     /// One column for each that the service's computed features need, as long as the keys.
     pub request: Vec<(String, ArrayRef)>,
+    /// How long the caller waits for the answer; `None` for any time.
+    pub patience: Option<Duration>,
+    /// When that time is nearly over, answer with what there is, and FAILED for the rest.
+    pub allow_partial: bool,
+    /// See at least the write that this token is of.
+    pub after_write: Option<String>,
+}
+
+impl LookupRequest {
+    /// A lookup of these keys, and nothing beside the values.
+    #[must_use]
+    pub fn new(project: impl Into<String>, selection: Selection, keys: Vec<(String, ArrayRef)>) -> Self {
+        Self {
+            project: project.into(),
+            selection,
+            full_names: false,
+            include_times: false,
+            return_expired: false,
+            keys,
+            request: Vec::new(),
+            patience: None,
+            allow_partial: false,
+            after_write: None,
+        }
+    }
+
+    pub(super) fn options(&self) -> LookupOptions {
+        LookupOptions {
+            return_expired: self.return_expired,
+            include_times: self.include_times,
+            allow_partial: self.allow_partial,
+        }
+    }
 }
 
 /// The answer to a lookup.
@@ -50,9 +86,11 @@ pub struct LookupReply {
     /// One column for each feature of a view, in the order asked.
     pub answer: Reply,
     /// One for each computed feature; they come after those of the views.
-    computed: Vec<ComputedColumn>,
+    pub(super) computed: Vec<ComputedColumn>,
     /// The registry version the answer was resolved against.
     pub catalog_version: u64,
+    /// The time it is as of, where it comes from the offline tier.
+    pub as_of: Option<Micros>,
 }
 
 impl LookupReply {
@@ -65,6 +103,15 @@ impl LookupReply {
     /// All features, in the order they are put out.
     pub fn features(&self) -> impl Iterator<Item = FeatureReply<'_>> {
         self.answer.features().chain(self.computed.iter().map(ComputedColumn::feature))
+    }
+}
+
+/// The time a lookup has.
+struct Time(Option<(Stopwatch, Duration)>);
+
+impl Time {
+    fn is_over(&self) -> bool {
+        self.0.is_some_and(|(watch, most)| watch.elapsed() >= most)
     }
 }
 
@@ -92,47 +139,87 @@ pub(super) struct ViewIds {
 }
 
 /// A selection resolved against one catalog version.
-struct Compiled {
-    version: u64,
-    plan: Arc<Plan>,
+pub(super) struct Compiled {
+    pub(super) version: u64,
+    pub(super) plan: Arc<Plan>,
     /// The columns a request must bring: name and type, in the order the plan takes them.
-    keys: Vec<Column>,
+    pub(super) keys: Vec<Column>,
     /// The same for what is computed.
     request: Vec<Column>,
     computed: Option<Computed>,
+}
+
+impl Compiled {
+    /// The features that are computed from what a request brings and what was found for it; all FAILED where there is no `time`
+    /// left.
+    pub(super) fn compute(&self, answer: &Reply, request: &LookupRequest, time: bool) -> Result<Vec<ComputedColumn>> {
+        match &self.computed {
+            Some(computed) if time => computed.columns(answer, &self.request, &request.request),
+            Some(computed) => Ok(computed.failed(answer.rows)),
+            None => expressions::none(&request.request),
+        }
+    }
 }
 
 impl Tidegate {
     /// Looks values up. Synchronous and short: it stays on the connection's thread.
     ///
     /// # Errors
-    /// `NotFound` for unknown names; `Invalid` for missing or unknown keys and wrong key types, which it names.
+    /// `NotFound` for unknown names; `Invalid` for missing or unknown keys and wrong key types, which it names; `Deadline` where
+    /// the caller's time is over, `Precondition` for the token of a write that is not here.
     pub fn lookup(&self, _principal: &Principal, request: &LookupRequest) -> Result<LookupReply> {
-        let compiled = match self.compiled(&*self.served_project(&request.project)?, request)? {
-            Some(compiled) => compiled,
-            // A newer version came in between: once more with that.
-            None => {
-                self.compiled(&*self.served_project(&request.project)?, request)?.ok_or_else(definitions_changed)?
-            }
-        };
+        let time = self.time_of(request);
+        let (_, compiled) = self.resolve_lookup(request)?;
+        if let Some(token) = &request.after_write {
+            self.online.has_written(token)?;
+        }
         let keys = keys::columns(&compiled.keys, &request.keys)?;
-        let rows = keys.first().map_or(1, |key| key.len());
-        if rows > ROWS_MAX {
-            let message = format!("{rows} entity rows in one lookup are more than {ROWS_MAX}; send them in several");
+        self.row_count(&keys)?;
+        let (now, over) = (self.clock.now(), || time.is_over());
+        let answer = self.online.lookup_until(&compiled.plan, &keys, now, &request.options(), &over)?;
+        let computed = compiled.compute(&answer, request, !request.allow_partial || !over())?;
+        let reply = LookupReply { answer, computed, catalog_version: compiled.version, as_of: None };
+        self.count(&reply);
+        Ok(reply)
+    }
+
+    /// The definitions that a lookup reads by, and what it compiles to with them.
+    pub(super) fn resolve_lookup(&self, request: &LookupRequest) -> Result<(Arc<Versioned>, Arc<Compiled>)> {
+        let project = self.served_project(&request.project)?;
+        if let Some(compiled) = self.compiled(&project, request)? {
+            return Ok((project, compiled));
+        }
+        // A newer version came in between: once more with that.
+        let project = self.served_project(&request.project)?;
+        let compiled = self.compiled(&project, request)?.ok_or_else(definitions_changed)?;
+        Ok((project, compiled))
+    }
+
+    /// Entity rows of a lookup with these keys.
+    ///
+    /// # Errors
+    /// More than the settings allow: it runs on the connection's thread, and its reply is built in memory.
+    pub(super) fn row_count(&self, keys: &[ArrayRef]) -> Result<usize> {
+        let (rows, most) = (keys.first().map_or(1, |key| key.len()), self.settings.online.max_rows);
+        if rows > most {
+            let message = format!(
+                "{rows} entity rows in one lookup are more than {most}; send them in several, or raise `online.max_rows`"
+            );
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let options = LookupOptions { return_expired: request.return_expired, include_times: request.include_times };
-        let answer = self.online.lookup(&compiled.plan, &keys, self.clock.now(), &options)?;
-        let computed = match &compiled.computed {
-            Some(computed) => computed.columns(&answer, &compiled.request, &request.request)?,
-            None => expressions::none(&request.request)?,
-        };
-        let reply = LookupReply { answer, computed, catalog_version: compiled.version };
+        Ok(rows)
+    }
+
+    pub(super) fn count(&self, reply: &LookupReply) {
+        let rows = reply.answer.rows;
         match reply.answer.plain() {
             Some(columns) if !reply.has_computed() => self.telemetry.lookup(rows, columns.map(|_| None)),
             _ => self.telemetry.lookup(rows, reply.features().map(|feature| feature.statuses)),
         }
-        Ok(reply)
+    }
+
+    fn time_of(&self, request: &LookupRequest) -> Time {
+        Time(request.patience.map(|patience| (self.clock.stopwatch(), patience.mul_f64(SHARE_OF_PATIENCE))))
     }
 
     /// The definitions in memory; a lookup never waits for the registry.

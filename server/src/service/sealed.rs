@@ -158,8 +158,9 @@ impl Tidegate {
             result: TableDigest { rows: 0, digest: String::new(), columns: Vec::new() },
         };
         tracing::info!(principal = principal.name(), project = set.project, name = set.name, "seal");
+        let place = self.admission.training_sets.place().await?;
         let (rows, sets) = (self.run(&set.project, reading).await?, self.sealed.clone());
-        Ok(work::start(&self.plans, async move |reports| {
+        Ok(work::start(&self.plans, place, async move |reports| {
             set.spine.digest = spool.digest()?.digest;
             set.result = fingerprint(rows, &reports, SealProgress::Rows).await?;
             sets.put_spine(&set.project, &set.spine.id, spool.path()).await?;
@@ -222,8 +223,9 @@ impl Tidegate {
         name: &str,
     ) -> Result<BoxStream<'static, Result<VerifyProgress>>> {
         let again = self.again(self.sealed_set(principal, project, name).await?).await?;
+        let place = self.admission.training_sets.place().await?;
         let rows = self.run(project, self.reading_again(&again, At::Versions(&again.set.tables)).await?).await?;
-        Ok(work::start(&self.plans, async move |reports| {
+        Ok(work::start(&self.plans, place, async move |reports| {
             again.check_spine()?;
             let total = again.set.result.rows;
             let found = fingerprint(rows, &reports, |rows| VerifyProgress::Rows { rows, total }).await;
@@ -241,9 +243,10 @@ impl Tidegate {
     pub async fn sealed_rows(&self, principal: &Principal, project: &str, name: &str) -> Result<Batches> {
         let again = self.again(self.sealed_set(principal, project, name).await?).await?;
         let reading = self.reading_again(&again, At::Versions(&again.set.tables)).await?;
+        let place = self.admission.training_sets.place().await?;
         let Batches { schema, stream, counts } = self.run(project, reading).await?;
         let rows = Batches::new(schema, stream.map(move |batch| batch.map_err(|error| again.explain(error))));
-        Ok(Batches { counts, ..rows })
+        Ok(self.admission.attended(place, &self.plans, Batches { counts, ..rows }))
     }
 
     /// The schema of [`Self::sealed_rows`].

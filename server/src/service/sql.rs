@@ -58,11 +58,13 @@ impl Tidegate {
         parameters: Option<RecordBatch>,
     ) -> Result<Batches> {
         let project = self.project(project).await?;
+        let place = self.admission.queries.place().await?;
         let session = self.sql_session(&project).await?;
         let stream = session.execute(query, parameters, &self.sql_limits()).await?;
         tracing::debug!(principal = principal.name(), project = project.catalog.project, "query");
         let telemetry = self.telemetry.clone();
-        Ok(counted(stream, move |rows| telemetry.sql_rows(rows)))
+        let rows = counted(stream, move |rows| telemetry.sql_rows(rows));
+        Ok(self.admission.attended(place, &self.plans, rows))
     }
 
     /// The tables SQL can read, by schema and name.

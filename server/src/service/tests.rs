@@ -1,5 +1,6 @@
 //! The use cases without a door: what a project goes through from its first definitions to a lookup.
 
+mod as_of;
 pub(crate) mod bench;
 mod computed;
 
@@ -42,15 +43,9 @@ fn spine(rows: &[(&str, i64)]) -> Batches {
 }
 
 pub(crate) fn lookup(origins: &[&str]) -> LookupRequest {
-    LookupRequest {
-        project: "flights".to_owned(),
-        selection: Selection::Service("late_arrival".to_owned()),
-        full_names: false,
-        include_times: true,
-        return_expired: false,
-        keys: vec![("origin".to_owned(), Arc::new(StringArray::from(origins.to_vec())))],
-        request: Vec::new(),
-    }
+    let keys: Vec<(String, ArrayRef)> = vec![("origin".to_owned(), Arc::new(StringArray::from(origins.to_vec())))];
+    let service = Selection::Service("late_arrival".to_owned());
+    LookupRequest { include_times: true, ..LookupRequest::new("flights", service, keys) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

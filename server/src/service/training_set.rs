@@ -178,11 +178,13 @@ impl Tidegate {
         request: &TrainingSetRequest,
         spine: LogicalPlan,
     ) -> Result<Batches> {
+        let place = self.admission.training_sets.place().await?;
         let plan = self.training_plan(&project.catalog, request, spine).await?;
         let (stream, counts) = self.sql_session(project).await?.run_counted(plan, &Limits::default()).await?;
         let telemetry = self.telemetry.clone();
         tracing::debug!(principal = principal.name(), project = request.project, "training set");
-        Ok(counted(stream, move |rows| telemetry.training_rows(rows)).with_counts(counts))
+        let rows = counted(stream, move |rows| telemetry.training_rows(rows)).with_counts(counts);
+        Ok(self.admission.attended(place, &self.plans, rows))
     }
 
     /// The plan that yields a spine's rows.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::admission::Place;
 use super::{Error, Result};
 
 /// Reports ahead of whoever reads them.
@@ -25,8 +26,12 @@ impl<T: Send> Reports<T> {
     }
 }
 
-/// Starts work on the plan threads; its error is the last item. Dropping the stream stops the work.
-pub(super) fn start<T, F>(plans: &Runtime, work: impl FnOnce(Reports<T>) -> F) -> BoxStream<'static, Result<T>>
+/// Starts work that has a place on the plan threads; its error is the last item. Dropping the stream stops the work.
+pub(super) fn start<T, F>(
+    plans: &Runtime,
+    place: Place,
+    work: impl FnOnce(Reports<T>) -> F,
+) -> BoxStream<'static, Result<T>>
 where
     T: Send + 'static,
     F: Future<Output = Result<()>> + Send + 'static,
@@ -35,6 +40,7 @@ where
     let work = AssertUnwindSafe(work(Reports(reports.clone()))).catch_unwind();
     let mut tasks = JoinSet::new();
     let run = async move {
+        let _place = place;
         let done = work.await.unwrap_or_else(|_| Err(Error::internal("the work panicked; please report it")));
         if let Err(error) = done {
             let _ = reports.send(Err(error)).await;

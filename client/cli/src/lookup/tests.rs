@@ -78,7 +78,7 @@ fn answers_carry_status_reason_and_age() {
         event_times: vec![Some(1_357_016_400_000_000), None],
         ages: vec![Some(90_000_000), None],
     };
-    let reply = OnlineFeatures { rows: 2, features: vec![column], views: vec![times], catalog_version: 1 };
+    let reply = OnlineFeatures { rows: 2, features: vec![column], views: vec![times], catalog_version: 1, as_of: None };
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, 8]));
     let answer = Answer { keys: vec![("number".into(), numbers)], reply, views: views_of_outputs(&resolved()) };
     let rows = answer.to_json().unwrap();

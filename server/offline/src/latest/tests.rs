@@ -14,9 +14,24 @@ fn spec() -> Spec {
     Spec { keys: vec!["origin".into()], event_time: "at".into(), created_time: None, features: vec!["temp".into()] }
 }
 
-async fn found(runtime: &Arc<Runtime>, snapshot: &Arc<Snapshot>, spec: &Spec) -> BTreeMap<String, (i64, f64)> {
-    let batches: Vec<RecordBatch> =
-        latest(runtime, snapshot, &snapshot.files, spec).unwrap().try_collect().await.unwrap();
+async fn all(runtime: &Runtime, snapshot: &Arc<Snapshot>, spec: &Spec) -> Result<Vec<RecordBatch>> {
+    let (found, mut batches) = tokio::sync::mpsc::channel(1);
+    let (mut all, seen) = (Vec::new(), Seen::default());
+    let collect = async {
+        while let Some(Newest { version, batch }) = batches.recv().await {
+            assert!(snapshot.files.iter().any(|file| file.added_version == version));
+            all.push(batch);
+        }
+        Ok(())
+    };
+    tokio::try_join!(latest(runtime, snapshot, &snapshot.files, spec, found, &seen), collect)?;
+    let rows = snapshot.files.iter().map(|file| file.rows.unwrap()).sum::<u64>();
+    assert_eq!((seen.rows.load(Relaxed), seen.skipped.load(Relaxed)), (rows, 0));
+    Ok(all)
+}
+
+async fn found(runtime: &Runtime, snapshot: &Arc<Snapshot>, spec: &Spec) -> BTreeMap<String, (i64, f64)> {
+    let batches = all(runtime, snapshot, spec).await.unwrap();
     let mut found = BTreeMap::new();
     for batch in batches {
         let keys: &StringArray = batch.column(0).as_string();
@@ -75,8 +90,7 @@ async fn a_view_without_keys_has_one_newest_row() {
     append(&table, &runtime, &rules, "b", vec![weather(&[("C", 7, 3.0)])]).await.unwrap();
     let spec = Spec { keys: Vec::new(), features: vec!["origin".into(), "temp".into()], ..spec() };
     let snapshot = table.snapshot(None).await.unwrap();
-    let batches: Vec<RecordBatch> =
-        latest(&runtime, &snapshot, &snapshot.files, &spec).unwrap().try_collect().await.unwrap();
+    let batches = all(&runtime, &snapshot, &spec).await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
     assert_eq!(batches[0].column(1).as_string::<i32>().value(0), "B");
 }
@@ -88,6 +102,6 @@ async fn a_column_that_is_not_there_is_an_error() {
     let table = table(&folder.path().join("t"), &weather_rules()).await.unwrap();
     let snapshot = table.snapshot(None).await.unwrap();
     let wrong = Spec { features: vec!["tmp".into()], ..spec() };
-    let error = latest(&runtime, &snapshot, &snapshot.files, &wrong).err().unwrap();
+    let error = all(&runtime, &snapshot, &wrong).await.err().unwrap();
     assert!(error.to_string().contains("did you mean `temp`?"), "{error}");
 }

@@ -5,21 +5,29 @@
 
 use std::sync::Arc;
 
+use arrow_array::Array;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
-use super::LookupOptions;
-use super::find::Found;
+use super::find::{At, Found};
 use super::plan::{Copies, Output, Places, Plan, PlanView};
+use super::{LookupOptions, Observed};
 use crate::default::Default as DefaultValue;
 use crate::expiry;
 use crate::reply::{Column, Marks, Reply, Slots, Status, ViewTimes};
-use crate::row::{self, Header, bool_of, text};
+use crate::row::{self, Header, Origin, RowEncoder, bool_of, text};
 use crate::store::Inner;
 use crate::{Error, Result};
 
-/// One row of one view.
-struct Seen<'a> {
+/// What one view has for one entity row.
+enum Seen<'a> {
+    Nothing,
+    /// Nobody looked.
+    Unread,
+    Row(SeenRow<'a>),
+}
+
+struct SeenRow<'a> {
     row: &'a [u8],
     event: Micros,
     expired: bool,
@@ -27,10 +35,50 @@ struct Seen<'a> {
     layout: usize,
 }
 
+impl<'a> Seen<'a> {
+    #[inline]
+    fn row(&self) -> Option<&SeenRow<'a>> {
+        match self {
+            Self::Row(row) => Some(row),
+            Self::Nothing | Self::Unread => None,
+        }
+    }
+}
+
 /// A view's rows and where their features are.
 struct SeenView<'a> {
-    rows: Vec<Option<Seen<'a>>>,
+    rows: Vec<Seen<'a>>,
     layouts: Vec<(u32, Arc<Places>)>,
+}
+
+impl<'a> SeenView<'a> {
+    fn new(rows: usize) -> Self {
+        let mut seen = Self { rows: Vec::new(), layouts: Vec::new() };
+        seen.rows.resize_with(rows, || Seen::Nothing);
+        seen
+    }
+
+    fn put(
+        &mut self,
+        inner: &Inner,
+        plan: &Plan,
+        used: &PlanView,
+        nth: usize,
+        row: &'a [u8],
+        now: Micros,
+    ) -> Result<()> {
+        let header = Header::read(row)?;
+        let layout = match self.layouts.iter().position(|(id, _)| *id == header.layout) {
+            Some(layout) => layout,
+            None => {
+                self.layouts.push((header.layout, used.places(inner, used.outputs(plan), header.layout)?));
+                self.layouts.len() - 1
+            }
+        };
+        let expired = expiry::expired(header.event, now, used.serve_ttl);
+        self.rows[nth] = Seen::Row(SeenRow { row, event: header.event, expired, layout });
+        Ok(())
+    }
 }
 
 /// What one slot of a feature's column holds, and what is known about it.
@@ -40,6 +88,7 @@ struct Slot<'a> {
     reason: u8,
 }
 
+/// The answer from what was found in the store.
 pub(super) fn answer(
     inner: &Inner,
     plan: &Arc<Plan>,
@@ -48,6 +97,60 @@ pub(super) fn answer(
     now: Micros,
     options: LookupOptions,
 ) -> Result<Reply> {
+    let mut all: Vec<SeenView<'_>> = plan.views.iter().map(|_| SeenView::new(rows)).collect();
+    found.each(plan, |view, nth, at| match at {
+        At::Row(row) => all[view].put(inner, plan, &plan.views[view], nth, row, now),
+        At::Unread => {
+            all[view].rows[nth] = Seen::Unread;
+            Ok(())
+        }
+    })?;
+    reply(plan, &all, rows, now, options)
+}
+
+/// The answer from observations that are not in the store, one [`Observed`] for each view of the plan.
+pub(super) fn answer_observed(
+    inner: &Inner,
+    plan: &Arc<Plan>,
+    observed: &[Observed],
+    rows: usize,
+    now: Micros,
+    options: LookupOptions,
+) -> Result<Reply> {
+    let stored = plan.views.iter().zip(observed).map(|(used, observed)| observed.encode(inner, used.layout, rows));
+    let stored: Vec<Vec<Vec<u8>>> = stored.collect::<Result<_>>()?;
+    let mut all: Vec<SeenView<'_>> = plan.views.iter().map(|_| SeenView::new(rows)).collect();
+    for ((used, seen), stored) in plan.views.iter().zip(&mut all).zip(&stored) {
+        for (nth, row) in stored.iter().enumerate().filter(|(_, row)| !row.is_empty()) {
+            seen.put(inner, plan, used, nth, row, now)?;
+        }
+    }
+    reply(plan, &all, rows, now, options)
+}
+
+impl Observed {
+    /// The rows as they would be stored; an empty one where there is none.
+    fn encode(&self, inner: &Inner, layout: u32, rows: usize) -> Result<Vec<Vec<u8>>> {
+        let layout = inner.layout(layout)?;
+        let columns = self.features.iter().map(|column| column.len()).chain([self.event.len()]);
+        if let Some(length) = columns.into_iter().find(|&length| length != rows) {
+            return Err(Error::Shape(format!("a column of observations has {length} rows, the lookup has {rows}")));
+        }
+        let encoder = RowEncoder::new(&layout.features, &layout.shape, &self.features)?;
+        let encode = |row| {
+            let mut bytes = Vec::new();
+            if self.event.is_valid(row) {
+                let origin = Origin::Table { version: 0 };
+                let header = Header { layout: layout.id, event: self.event.value(row), created: None, origin };
+                encoder.encode(&header, row, &mut bytes)?;
+            }
+            Ok(bytes)
+        };
+        (0..rows).map(encode).collect()
+    }
+}
+
+fn reply(plan: &Arc<Plan>, all: &[SeenView<'_>], rows: usize, now: Micros, options: LookupOptions) -> Result<Reply> {
     let mut columns = Vec::new();
     columns.resize_with(plan.outputs.len(), Column::default);
     let mut reply = Reply {
@@ -58,8 +161,7 @@ pub(super) fn answer(
         columns,
         marks: Marks::default(),
     };
-    let all = see(inner, plan, found, rows, now)?;
-    for (used, seen) in plan.views.iter().zip(&all) {
+    for (used, seen) in plan.views.iter().zip(all) {
         let outputs = used.outputs(plan);
         Filling { used, outputs, seen, options, reply: &mut reply }.fill()?;
         if options.include_times {
@@ -69,34 +171,9 @@ pub(super) fn answer(
     Ok(reply)
 }
 
-/// The rows of each view.
-fn see<'a>(inner: &Inner, plan: &Plan, found: &'a Found, rows: usize, now: Micros) -> Result<Vec<SeenView<'a>>> {
-    let mut all: Vec<SeenView<'a>> = Vec::with_capacity(plan.views.len());
-    all.resize_with(plan.views.len(), || {
-        let mut rows_seen = Vec::new();
-        rows_seen.resize_with(rows, || None);
-        SeenView { rows: rows_seen, layouts: Vec::new() }
-    });
-    found.each(plan, |view, nth, row| {
-        let (used, seen) = (&plan.views[view], &mut all[view]);
-        let header = Header::read(row)?;
-        let layout = match seen.layouts.iter().position(|(id, _)| *id == header.layout) {
-            Some(layout) => layout,
-            None => {
-                seen.layouts.push((header.layout, used.places(inner, used.outputs(plan), header.layout)?));
-                seen.layouts.len() - 1
-            }
-        };
-        let expired = expiry::expired(header.event, now, used.serve_ttl);
-        seen.rows[nth] = Some(Seen { row, event: header.event, expired, layout });
-        Ok(())
-    })?;
-    Ok(all)
-}
-
 fn times(used: &PlanView, seen: &SeenView<'_>, now: Micros) -> ViewTimes {
-    let event = |seen: &Option<Seen<'_>>| seen.as_ref().map_or(Micros::MIN, |seen| seen.event);
-    let age = |seen: &Option<Seen<'_>>| seen.as_ref().map_or(-1, |seen| expiry::age(seen.event, now));
+    let event = |seen: &Seen<'_>| seen.row().map_or(Micros::MIN, |row| row.event);
+    let age = |seen: &Seen<'_>| seen.row().map_or(-1, |row| expiry::age(row.event, now));
     ViewTimes {
         view: used.alias.clone(),
         event_times: seen.rows.iter().map(event).collect(),
@@ -108,14 +185,15 @@ fn times(used: &PlanView, seen: &SeenView<'_>, now: Micros) -> ViewTimes {
 #[inline]
 fn slot<'a>(
     nth: usize,
-    seen: Option<&Seen<'a>>,
+    seen: &Seen<'a>,
     layouts: &[(u32, Arc<Places>)],
     default: Option<&'a DefaultValue>,
     options: LookupOptions,
 ) -> Result<Slot<'a>> {
     let (bytes, status) = match seen {
-        None => (None, Status::NotFound),
-        Some(seen) => {
+        Seen::Nothing => (None, Status::NotFound),
+        Seen::Unread => (None, Status::Failed),
+        Seen::Row(seen) => {
             let fields = &layouts[seen.layout].1.fields;
             match fields.slot(nth, seen.row)? {
                 _ if fields.is_changed(nth) => (None, Status::Failed),
@@ -148,7 +226,7 @@ struct Filling<'f, 'a> {
 impl<'f> Filling<'f, '_> {
     fn fill(mut self) -> Result<()> {
         for (row, seen) in self.seen.rows.iter().enumerate() {
-            let copies = seen.as_ref().filter(|seen| !seen.expired).and_then(|seen| {
+            let copies = seen.row().filter(|seen| !seen.expired).and_then(|seen| {
                 let copies = self.seen.layouts[seen.layout].1.copies.as_ref()?;
                 Some((seen.row, copies))
             });
@@ -201,7 +279,7 @@ impl<'f> Filling<'f, '_> {
     /// The bytes of a slot; what is known about it is noted.
     fn slot(&mut self, nth: usize, row: usize) -> Result<Option<&'f [u8]>> {
         let default = self.used.defaults[nth].as_ref();
-        let slot = slot(nth, self.seen.rows[row].as_ref(), &self.seen.layouts, default, self.options)?;
+        let slot = slot(nth, &self.seen.rows[row], &self.seen.layouts, default, self.options)?;
         if slot.status != Status::Present {
             self.note(self.used.first + nth, row, &slot);
         }

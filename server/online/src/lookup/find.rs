@@ -17,23 +17,46 @@ use crate::layout::Mark;
 use crate::store::Inner;
 use crate::{Error, Result};
 
-/// What a lookup found: for each group and row the entity, and the epochs to read it at.
+/// What a lookup found: for each group and row the entity, if there was time to read it, and the epochs to read it at.
 pub(super) struct Found {
     rows: usize,
-    entities: Vec<EntityRecord>,
-    pub(super) marks: Vec<Mark>,
+    entities: Vec<Option<EntityRecord>>,
+    marks: Vec<Mark>,
 }
 
+/// Where a view has an entity's row.
+pub(super) enum At<'a> {
+    /// Here.
+    Row(&'a [u8]),
+    /// There was no time to look.
+    Unread,
+}
+
+/// How long a lookup may read.
+pub(super) struct Patience<'a> {
+    /// Whether the caller's time is over.
+    pub(super) over: &'a dyn Fn() -> bool,
+    /// Answer with what was read by then, instead of failing.
+    pub(super) allow_partial: bool,
+}
+
+/// Entities read between two looks at the time.
+const READ_AT_ONCE: usize = 16;
+
 impl Found {
-    /// Calls `take` with the position of each view, the entity row and the stored row, where there is one: entity by entity, as
-    /// the rows lie in memory.
+    /// Calls `take` with the position of each view, the entity row and the stored row, where there is one or may be one: entity by
+    /// entity, as the rows lie in memory.
     pub(super) fn each<'a>(
         &'a self,
         plan: &Plan,
-        mut take: impl FnMut(usize, usize, &'a [u8]) -> Result<()>,
+        mut take: impl FnMut(usize, usize, At<'a>) -> Result<()>,
     ) -> Result<()> {
         for (nth, group) in plan.groups.iter().enumerate() {
             for (row, entity) in self.entities[nth * self.rows..(nth + 1) * self.rows].iter().enumerate() {
+                let Some(entity) = entity else {
+                    group.views.iter().try_for_each(|&view| take(view, row, At::Unread))?;
+                    continue;
+                };
                 // Both are in the order of views.
                 let (mut stored, mut views) = (entity.rows().peekable(), group.views.iter().copied().peekable());
                 while let (Some(((id, epoch), bytes)), Some(&view)) = (stored.peek(), views.peek()) {
@@ -41,7 +64,7 @@ impl Found {
                         Ordering::Less => drop(stored.next()),
                         Ordering::Greater => drop(views.next()),
                         Ordering::Equal => {
-                            take(view, row, bytes)?;
+                            take(view, row, At::Row(bytes))?;
                             views.next();
                         }
                     }
@@ -80,7 +103,13 @@ impl Keys {
     }
 }
 
-pub(super) fn find(inner: &Inner, plan: &Plan, columns: &[ArrayRef], rows: usize) -> Result<Found> {
+pub(super) fn find(
+    inner: &Inner,
+    plan: &Plan,
+    columns: &[ArrayRef],
+    rows: usize,
+    patience: &Patience<'_>,
+) -> Result<Found> {
     let keys = Keys::encode(plan, columns, rows)?;
     let slots = plan.groups.len() * rows;
     let mut trust_cache = true;
@@ -89,29 +118,26 @@ pub(super) fn find(inner: &Inner, plan: &Plan, columns: &[ArrayRef], rows: usize
         let still = || plan.views.iter().map(|used| used.view.mark()).eq(marks.iter().copied());
         let noted = Noted::new(inner, &keys, slots);
         let get = |slot: usize| probe(inner, &plan.groups[slot / rows], &marks, keys.get(slot));
-        let probed: Vec<_> = (0..slots).map(|slot| if trust_cache { get(slot) } else { None }).collect();
-        let mut misses: Vec<usize> = (0..slots).filter(|&slot| probed[slot].is_none()).collect();
+        let mut entities: Vec<_> = (0..slots).map(|slot| if trust_cache { get(slot) } else { None }).collect();
+        let mut misses: Vec<usize> = (0..slots).filter(|&slot| entities[slot].is_none()).collect();
         inner.cache.count(slots - misses.len(), misses.len());
-        let one_state = |misses: &[usize]| misses.len() == slots || slots == 1 || noted.untouched(inner, misses);
-        if misses.is_empty() {
+        let stood = if misses.is_empty() {
             // A record read after an epoch was replaced may lack that epoch's rows: they are being deleted.
-            if !still() {
-                continue;
-            }
-            if one_state(&misses) {
-                return Ok(Found { rows, entities: probed.into_iter().flatten().collect(), marks });
-            }
-            trust_cache = false;
+            still()
+        } else {
+            misses.sort_unstable_by(|&a, &b| keys.get(a).cmp(keys.get(b)));
+            let reading = Reading { inner, plan, keys: &keys, noted: &noted, patience };
+            let stood = reading.fill(&misses, &mut entities, still)?;
+            misses.sort_unstable();
+            stood
+        };
+        if !stood {
             continue;
         }
-        misses.sort_unstable_by(|&a, &b| keys.get(a).cmp(keys.get(b)));
-        if let Some(entities) = fill(inner, plan, &keys, &noted, &misses, probed, still)? {
-            misses.sort_unstable();
-            if one_state(&misses) {
-                return Ok(Found { rows, entities, marks });
-            }
-            trust_cache = false;
+        if misses.len() == slots || slots == 1 || noted.untouched(inner, &misses) {
+            return Ok(Found { rows, entities, marks });
         }
+        trust_cache = false;
     }
 }
 
@@ -143,45 +169,52 @@ fn probe(inner: &Inner, group: &Group, marks: &[Mark], entity: &[u8]) -> Option<
     group.views.iter().all(|&view| record.knows(marks[view])).then_some(record)
 }
 
-/// Reads the misses, which are in key order, and publishes them. `None` when `still` no longer holds once the iterator stands: the
-/// epochs asked for may be gone from what it sees.
-fn fill(
-    inner: &Inner,
-    plan: &Plan,
-    keys: &Keys,
-    noted: &Noted,
-    misses: &[usize],
-    mut probed: Vec<Option<EntityRecord>>,
-    still: impl Fn() -> bool,
-) -> Result<Option<Vec<EntityRecord>>> {
-    // Before the iterator: what is noted must not be newer than what is read.
-    let generation = inner.generation.load(Acquire);
-    // By prefix, so that blooms tell which files hold an entity; where it ends is seen here.
-    let mut iterator = inner.db.raw_iterator_cf_opt(inner.rows()?, ReadOptions::default());
-    if !still() {
-        return Ok(None);
-    }
-    // What is kept is kept for all lookups.
-    let keep_all = inner.cache.is_on();
-    let (mut last, mut builder) = (None::<usize>, RecordBuilder::new());
-    for &slot in misses {
-        let entity = keys.get(slot);
-        // One request may ask for an entity twice, and for other views of it.
-        let same = |&last: &usize| keys.get(last) == entity && (keep_all || last / keys.rows == slot / keys.rows);
-        let record = match last.filter(same).and_then(|last| probed[last].clone()) {
-            Some(twin) => twin,
-            None => {
-                let wanted = if keep_all { (0, u32::MAX) } else { plan.view_ids(slot / keys.rows) };
-                read(&mut iterator, &mut builder, entity, wanted, generation)?
-            }
-        };
-        if let Some(&(stripe, writes)) = noted.0.get(slot) {
-            inner.stripes.unless_written(stripe, writes, || inner.cache.publish(entity, &record));
+/// What the misses of one request are read with.
+struct Reading<'a> {
+    inner: &'a Inner,
+    plan: &'a Plan,
+    keys: &'a Keys,
+    noted: &'a Noted,
+    patience: &'a Patience<'a>,
+}
+
+impl Reading<'_> {
+    /// Reads the misses, which are in key order, and publishes them. `false` when `still` no longer holds once the iterator stands:
+    /// the epochs asked for may be gone from what it sees.
+    fn fill(&self, misses: &[usize], entities: &mut [Option<EntityRecord>], still: impl Fn() -> bool) -> Result<bool> {
+        let Self { inner, plan, keys, noted, patience } = self;
+        // Before the iterator: what is noted must not be newer than what is read.
+        let generation = inner.generation.load(Acquire);
+        // By prefix, so that blooms tell which files hold an entity; where it ends is seen here.
+        let mut iterator = inner.db.raw_iterator_cf_opt(inner.rows()?, ReadOptions::default());
+        if !still() {
+            return Ok(false);
         }
-        probed[slot] = Some(record);
-        last = Some(slot);
+        // What is kept is kept for all lookups.
+        let keep_all = inner.cache.is_on();
+        let (mut last, mut builder) = (None::<usize>, RecordBuilder::new());
+        for (nth, &slot) in misses.iter().enumerate() {
+            if nth % READ_AT_ONCE == 0 && (patience.over)() {
+                return if patience.allow_partial { Ok(true) } else { Err(Error::Deadline) };
+            }
+            let entity = keys.get(slot);
+            // One request may ask for an entity twice, and for other views of it.
+            let same = |&last: &usize| keys.get(last) == entity && (keep_all || last / keys.rows == slot / keys.rows);
+            let record = match last.filter(same).and_then(|last| entities[last].clone()) {
+                Some(twin) => twin,
+                None => {
+                    let wanted = if keep_all { (0, u32::MAX) } else { plan.view_ids(slot / keys.rows) };
+                    read(&mut iterator, &mut builder, entity, wanted, generation)?
+                }
+            };
+            if let Some(&(stripe, writes)) = noted.0.get(slot) {
+                inner.stripes.unless_written(stripe, writes, || inner.cache.publish(entity, &record));
+            }
+            entities[slot] = Some(record);
+            last = Some(slot);
+        }
+        Ok(true)
     }
-    Ok(Some(probed.into_iter().flatten().collect()))
 }
 
 /// The rows of one entity, of views with ids in a range.

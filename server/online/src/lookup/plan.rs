@@ -56,6 +56,8 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct PlanView {
     pub(super) view: Arc<View>,
+    /// The layout it was registered with.
+    pub(super) layout: u32,
     pub(super) alias: String,
     pub(super) serve_ttl: Option<Micros>,
     /// Names in the view and types.
@@ -177,6 +179,7 @@ impl Plan {
         }
         self.views.push(PlanView {
             view,
+            layout: layout.id,
             alias: spec.alias.clone(),
             serve_ttl: spec.serve_ttl,
             features,

@@ -70,7 +70,7 @@ fn statuses() {
         let lookup = |default: Option<serde_json::Value>, return_expired: bool| {
             let spec = spec(view, &[0], vec![LookupFeature { default, ..asked("n") }], Some(500));
             let plan = store.compile(&spec).expect("a plan");
-            let options = LookupOptions { return_expired, include_times: true };
+            let options = LookupOptions { return_expired, include_times: true, ..LookupOptions::default() };
             // Twice: from the store, then from the cache.
             let first = store.lookup(&plan, &request, NOW, &options).expect("an answer");
             let again = store.lookup(&plan, &request, NOW, &options).expect("an answer");
@@ -288,4 +288,71 @@ fn columns_of_every_type() {
         assert_eq!(list.data_type(), &"list<int64>".parse::<DataType>().expect("a type").to_arrow());
         assert!(reply.features().all(|feature| feature.status(0) == DEFAULTED));
     });
+}
+
+/// Time that is over after so many looks at it.
+fn patience(looks: u32) -> impl Fn() -> bool {
+    let seen = std::cell::Cell::new(0);
+    move || seen.replace(seen.get() + 1) >= looks
+}
+
+/// What there is no time to read is FAILED where that is allowed; nothing is invented, and what the cache has needs no time.
+#[test]
+fn a_lookup_runs_out_of_time() {
+    with_cache_and_without(|store| {
+        let view = store.register(&view("v", &[("user", "int64")], &[("n", "int64")])).expect("a view");
+        push(&store, view, &[ints(0..40)], &[1; 40], &[ints(100..140)]);
+        let with_default = LookupFeature { default: Some(json!(7)), ..asked("n") };
+        let plan = store.compile(&spec(view, &[0], vec![with_default], None)).expect("a plan");
+        let keys = [ints((0..41).rev())];
+        let error =
+            store.lookup_until(&plan, &keys, NOW, &LookupOptions::default(), &patience(1)).expect_err("too late");
+        assert!(matches!(error, crate::Error::Deadline), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Deadline);
+        let options = LookupOptions { allow_partial: true, include_times: true, ..LookupOptions::default() };
+        let lookup = |looks| store.lookup_until(&plan, &keys, NOW, &options, &patience(looks)).expect("an answer");
+        let whole = shown(lookup(100).feature(0));
+        assert_eq!(whole[0], (DEFAULTED, NOT_FOUND, Some(7)));
+        assert!(whole[1..].iter().rev().enumerate().all(|(n, row)| *row == (PRESENT, 0, Some(100 + n as i64))));
+        let part = lookup(1);
+        if store.stats().cache_hits > 0 {
+            assert_eq!(shown(part.feature(0)), whole, "from the cache");
+            return;
+        }
+        let read = shown(part.feature(0)).iter().zip(&whole).filter(|(part, whole)| part == whole).count();
+        let failed = shown(part.feature(0)).iter().filter(|row| **row == (FAILED, 0, None)).count();
+        assert_eq!((read, failed), (16, 25));
+        assert_eq!(part.views[0].event_times.iter().filter(|time| **time == 1).count(), 16);
+    });
+}
+
+/// Observations that come from elsewhere are answered as if they were stored.
+#[test]
+fn observations_are_answered_by_the_same_rules() {
+    let store = TempStore::new(Settings::default());
+    let features = [("n", "int64"), ("text", "string"), ("part", "int32")];
+    let id = store.register(&view("v", &[("user", "int64")], &features)).expect("a view");
+    let values: [ArrayRef; 3] =
+        [ints([Some(1), None, Some(3)]), strings(["a", "b", "c"]), Arc::new(Int32Array::from(vec![5, 6, 7]))];
+    push(&store, id, &[ints([1, 2, 3])], &[900, 900, 100], &values);
+    let with_default = LookupFeature { default: Some(json!(-7)), ..asked("n") };
+    let plan =
+        store.compile(&spec(id, &[0], vec![asked("part"), with_default, asked("text")], Some(500))).expect("a plan");
+    let observed = Observed {
+        event: times([Some(900), Some(900), Some(100), None]),
+        features: vec![
+            ints([Some(1), None, Some(3), None]),
+            Arc::new(StringArray::from(vec![Some("a"), Some("b"), Some("c"), None])),
+            Arc::new(Int32Array::from(vec![Some(5), Some(6), Some(7), None])),
+        ],
+    };
+    for return_expired in [false, true] {
+        let options = LookupOptions { return_expired, include_times: true, ..LookupOptions::default() };
+        let stored = store.lookup(&plan, &[ints([1, 2, 3, 4])], NOW, &options).expect("an answer");
+        let given = store.answer(&plan, std::slice::from_ref(&observed), 4, NOW, &options).expect("an answer");
+        let told = |reply: &Reply| format!("{:?} {:?}", reply.features().collect::<Vec<_>>(), reply.views);
+        assert_eq!(told(&given), told(&stored));
+    }
+    let error = store.answer(&plan, &[], 4, NOW, &LookupOptions::default()).expect_err("no views");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
 }

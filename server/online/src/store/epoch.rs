@@ -1,22 +1,23 @@
 //! Full refreshes: a view is rebuilt beside what is served, in an epoch of its own, and put in place at once.
 //!
 //! ```text
-//! begin_full    building epoch and progress recorded
-//! write(full)   table rows → building        pushes meanwhile → present and building
-//! finish_full   pushes that only the present epoch knows → building
-//!               one WriteBatch: present = building, cursor, no progress, purge of the old epoch
+//! begin_full    building epoch and progress recorded        writes go to the present epoch
+//! Load::add     table rows → files of their own
+//! finish_full   the files are taken in                      from here on writes go to both
+//!               pushes that only the present epoch knows → the next one
+//!               one WriteBatch: present = next, cursor, no progress, purge of the old epoch
 //! ```
-//! Killed anywhere in between, the present epoch is what it was and the building one is still there: the driver finds the progress
-//! and goes on.
+//! Killed anywhere in between, the present epoch is what it was: the driver finds the progress and begins anew.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use rocksdb::{ReadOptions, WriteBatch};
+use rocksdb::{IngestExternalFileOptions, ReadOptions, WriteBatch};
 use tidegate_schemas::time::Micros;
 
-use super::{Inner, Progress, Store};
+use super::{Inner, Load, Progress, Store, Written};
 use crate::key;
-use crate::layout::{CursorRecord, MetaKey, Purge, View, ViewId, encode_progress};
+use crate::layout::{CursorRecord, Loaded, MetaKey, Purge, View, ViewId, ViewState, encode_progress};
 use crate::row::{Header, Origin};
 use crate::{Error, Result};
 
@@ -24,60 +25,63 @@ use crate::{Error, Result};
 const CARRIED_AT_ONCE: usize = 500;
 
 impl Store {
-    /// Begins a full refresh to a table version, or goes on with one to the same version that was interrupted: its progress says
-    /// where. One to another version is dropped.
+    /// Begins a full refresh to a table version. One that is under way is dropped.
     ///
     /// # Errors
     /// An unknown view, a failing disk.
-    pub fn begin_full(&self, view: ViewId, target_version: i64, now: Micros) -> Result<Progress> {
+    pub fn begin_full(&self, view: ViewId, target_version: i64, now: Micros) -> Result<Load> {
         let layout = view.layout;
         let view = self.inner.view(view)?;
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;
         let mut state = view.state.read().clone();
         state.check_layout(layout)?;
-        let under_way = state.progress.filter(|progress| progress.full && progress.target_version == target_version);
-        if let (Some(progress), Some(_)) = (under_way, state.record.building) {
-            return Ok(progress);
-        }
         let mut batch = WriteBatch::default();
-        let dropped = state.record.building.map(|epoch| drop_epoch(&view, epoch, &mut batch));
+        let dropped = state.drop_building(&view, &mut batch);
+        let epoch = state.record.next_epoch;
         let progress =
             Progress { target_version, full: true, position: 0, rows_read: 0, rows_written: 0, started_at: now };
-        state.record.building = Some(state.record.next_epoch);
+        state.record.building = Some(epoch);
         state.record.next_epoch += 1;
         state.progress = Some(progress);
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.put(MetaKey::Progress(view.id).encode(), encode_progress(&progress));
         self.inner.commit_metadata(batch)?;
         *view.state.write() = state;
-        dropped.into_iter().for_each(|purge| self.purger.add(purge));
-        Ok(progress)
+        dropped.into_iter().for_each(|purge| self.purger.add(purge, None));
+        Load::new(&self.inner, &view, layout, epoch)
     }
 
     /// Puts the refreshed epoch in place: from here on lookups read it, and the cursor is at `version`.
     ///
-    /// Pushes that the table does not have yet are carried over first. May be called again after a crash.
+    /// Pushes that the table does not have yet are carried over first. Says how many rows the table gave, and how many of those
+    /// added gave way to others.
     ///
     /// # Errors
-    /// [`Error::NoRefresh`] when none is under way, a failing disk.
-    pub fn finish_full(&self, view: ViewId, version: i64, now: Micros) -> Result<()> {
-        let layout = view.layout;
-        let view = self.inner.view(view)?;
-        let carried_to = self.inner.carry_over(&view)?;
+    /// [`Error::NoRefresh`] when it was dropped meanwhile, a failing disk, no room on it.
+    pub fn finish_full(&self, mut load: Load, version: i64, now: Micros) -> Result<Written> {
+        let view = load.view.clone();
+        let (files, rows) = load.finish()?;
+        self.take_in(&load, files)?;
+        let carried = self.inner.carry_over(&view, load.epoch)?;
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;
         let mut state = view.state.read().clone();
-        state.check_layout(layout)?;
-        // Another refresh may have begun since: its epoch has no pushes carried over yet.
-        let building = state.record.building.take().filter(|&building| building == carried_to);
-        let building = building.ok_or_else(|| Error::NoRefresh(view.name.clone()))?;
+        state.check_layout(load.layout())?;
+        let building = load.is_of(&state)?;
         let mut batch = WriteBatch::default();
         let purge = drop_epoch(&view, state.record.epoch, &mut batch);
-        let cursor = CursorRecord { version, materialized_at: now, layout };
+        let cursor = CursorRecord { version, materialized_at: now, layout: load.layout() };
         state.record.epoch = building;
+        state.record.building = None;
+        state.loaded = Loaded::Nothing;
         state.cursor = Some(cursor);
         state.progress = None;
+        // Nothing was pushed that lookups still see: the next refresh need not look for it.
+        let none_pushed = carried.found == 0 && view.pushes.load(Ordering::Acquire) == carried.pushes_before;
+        if none_pushed {
+            batch.delete(MetaKey::Pushed(view.id).encode());
+        }
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.put(MetaKey::Cursor(view.id).encode(), cursor.encode());
         batch.delete(MetaKey::Progress(view.id).encode());
@@ -87,7 +91,26 @@ impl Store {
         state.flipped_at = self.inner.generation.fetch_add(1, Ordering::AcqRel) + 1;
         *present = state;
         drop(present);
-        self.purger.add(purge);
+        if none_pushed {
+            view.has_pushed.store(false, Ordering::Release);
+        }
+        self.purger.add(purge, Some(rows));
+        Ok(Written { written: rows, kept: load.rows() - rows })
+    }
+
+    /// Makes a load's files the database's, and lets writes go to its epoch too.
+    fn take_in(&self, load: &Load, files: Vec<PathBuf>) -> Result<()> {
+        let view = &load.view;
+        let _gate = view.gate.write();
+        self.inner.still_there(view)?;
+        load.is_of(&view.state.read())?;
+        if !files.is_empty() {
+            let mut options = IngestExternalFileOptions::default();
+            options.set_move_files(true);
+            let taken = self.inner.db.ingest_external_file_cf_opts(self.inner.rows()?, &options, files);
+            taken.map_err(Error::store("taking in a load's files"))?;
+        }
+        view.state.write().loaded = Loaded::Whole;
         Ok(())
     }
 
@@ -100,17 +123,35 @@ impl Store {
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;
         let mut state = view.state.read().clone();
-        let Some(building) = state.record.building.take() else { return Ok(false) };
+        if state.record.building.is_none() {
+            return Ok(false);
+        }
         let mut batch = WriteBatch::default();
-        let purge = drop_epoch(&view, building, &mut batch);
+        let dropped = state.drop_building(&view, &mut batch);
         state.progress = None;
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.delete(MetaKey::Progress(view.id).encode());
         self.inner.commit_metadata(batch)?;
         *view.state.write() = state;
-        self.purger.add(purge);
+        dropped.into_iter().for_each(|purge| self.purger.add(purge, None));
         Ok(true)
     }
+}
+
+impl ViewState {
+    /// Gives up the epoch being built, and says what is to be deleted of it.
+    pub(super) fn drop_building(&mut self, view: &View, batch: &mut WriteBatch) -> Option<Purge> {
+        let epoch = self.record.building.take()?;
+        let loaded = std::mem::replace(&mut self.loaded, Loaded::Nothing);
+        (loaded != Loaded::Nothing).then(|| drop_epoch(view, epoch, batch))
+    }
+}
+
+/// What was found of pushed rows.
+struct Carried {
+    found: u64,
+    /// Pushes that had come when it began.
+    pushes_before: u64,
 }
 
 /// Notes an epoch for deletion.
@@ -121,17 +162,17 @@ fn drop_epoch(view: &View, epoch: u32, batch: &mut WriteBatch) -> Purge {
 }
 
 impl Inner {
-    /// Brings pushes of the present epoch that supersede what the building one has into it, and says which that is.
+    /// Brings pushes of the present epoch that supersede what the next one has into it.
     ///
     /// Strictly: where the table has a row of the same times, the table's row is the pushed one or a correction of it.
-    fn carry_over(&self, view: &View) -> Result<u32> {
+    fn carry_over(&self, view: &View, next: u32) -> Result<Carried> {
         let _gate = view.gate.read();
         self.still_there(view)?;
-        let (present, building) = {
-            let state = view.state.read();
-            let building = state.record.building.ok_or_else(|| Error::NoRefresh(view.name.clone()))?;
-            (state.record.epoch, building)
-        };
+        let mut carried = Carried { found: 0, pushes_before: view.pushes.load(Ordering::Acquire) };
+        if !view.has_pushed.load(Ordering::Acquire) {
+            return Ok(carried);
+        }
+        let present = view.state.read().record.epoch;
         let prefix = key::entity_type_prefix(view.entity_type);
         let suffix = key::suffix(view.id, present);
         let mut options = ReadOptions::default();
@@ -144,15 +185,16 @@ impl Inner {
             if found.ends_with(&suffix) && Header::read(row)?.origin == Origin::Push {
                 let (entity, _, _) = key::split(found)?;
                 pushed.push(entity.to_vec());
+                carried.found += 1;
             }
             if pushed.len() >= CARRIED_AT_ONCE {
-                self.carry(view, present, building, &std::mem::take(&mut pushed))?;
+                self.carry(view, present, next, &std::mem::take(&mut pushed))?;
             }
             iterator.next();
         }
         iterator.status().map_err(Error::store("reading pushed rows"))?;
-        self.carry(view, present, building, &pushed)?;
-        Ok(building)
+        self.carry(view, present, next, &pushed)?;
+        Ok(carried)
     }
 
     fn carry(&self, view: &View, present: u32, building: u32, entities: &[Vec<u8>]) -> Result<()> {

@@ -6,18 +6,22 @@
 //!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows
 //! ```
 //! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
-//! `write` the one way in · `epoch` full refreshes · `purge` deleting what epochs and views left · `scan` reading a view back.
+//! `write` the one way in · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), a view's `gate` (shared by writes, alone by what changes its
 //! epochs), its `commits`, the stripes of the entities written, then short ones that guard memory only. Lookups wait for the last
 //! kind only.
 
+mod disk;
 mod epoch;
+mod load;
 mod open;
+mod parity;
 mod purge;
 mod register;
 mod request;
 mod scan;
+mod token;
 mod write;
 
 #[cfg(test)]
@@ -25,12 +29,14 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ahash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 
+pub use load::Load;
+pub use parity::{Mismatch, Parity};
 pub use request::{Commit, Cursor, Digest, Durability, Progress, Rows, Scanned, Settings, Stats, Written};
 pub use scan::Scan;
 
@@ -52,6 +58,12 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) path: PathBuf,
     pub(crate) db: DB,
+    /// What tells the database from any other.
+    identity: String,
+    settings: Settings,
+    /// What is deleted when files are merged.
+    dead: Arc<purge::Dead>,
+    disk: disk::Disk,
     pub(crate) durability: Durability,
     pub(crate) block_cache: Cache,
     pub(crate) cache: EntityCache,
@@ -64,6 +76,10 @@ pub(crate) struct Inner {
     /// Held through a registration, so that ids are given out once.
     pub(crate) counters: Mutex<Counters>,
     pub(crate) pending_purges: AtomicU64,
+    /// Loads that were begun, by which their folders are named.
+    loads: AtomicU64,
+    /// The store is being dropped.
+    closing: AtomicBool,
 }
 
 impl std::fmt::Debug for Store {
@@ -112,6 +128,7 @@ impl Store {
         Stats {
             block_cache_bytes: inner.block_cache.get_usage() as u64,
             disk_bytes: disk.unwrap_or(0),
+            disk_free_bytes: inner.disk.free().unwrap_or(0),
             pending_purges: inner.pending_purges.load(Ordering::Relaxed),
             ..inner.cache.stats()
         }

@@ -2,24 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::{fs, io};
 
 use ahash::{HashMap, HashMapExt};
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType, IteratorMode, Options,
-    SliceTransform,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType, DataBlockIndexType,
+    IteratorMode, Options, SliceTransform,
 };
 use tidegate_schemas::definition::Column;
 
-use super::purge::Purger;
-use super::{Inner, ROWS, Settings, Store};
+use super::disk::Disk;
+use super::purge::{Dead, Purger};
+use super::{Inner, ROWS, Settings, Store, load, token};
 use crate::cache::EntityCache;
 use crate::key;
 use crate::layout::{
-    Counters, CursorRecord, EntityTypeRecord, Layout, LayoutRecord, MetaKey, Purge, View, ViewRecord, ViewState,
-    decode_progress,
+    Counters, CursorRecord, EntityTypeRecord, Layout, LayoutRecord, Loaded, MetaKey, Purge, View, ViewRecord,
+    ViewState, decode_progress,
 };
 use crate::merge::Stripes;
 use crate::row::Shape;
@@ -30,6 +31,9 @@ pub(super) const FORMAT: u32 = 1;
 
 /// Pinned index and filter blocks live in the block cache: with none at all every read would load them again.
 const SMALLEST_BLOCK_CACHE: usize = 1 << 20;
+
+/// RocksDB's folder in ours.
+const ROCKS: &str = "rocks";
 
 /// The words before the number in the marker.
 const MARKER: &str = "tidegate online ";
@@ -45,15 +49,22 @@ impl Store {
         let folder = |source| Error::Folder { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(folder)?;
         let marked = check_marker(path)?;
+        load::clean(path)?;
         let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes.max(SMALLEST_BLOCK_CACHE), 0);
-        let db = open_rocks(path, settings, &block_cache)?;
+        let dead = Arc::new(Dead::default());
+        let db = open_rocks(path, settings, &block_cache, &dead)?;
         if !marked {
             write_marker(path).map_err(folder)?;
         }
+        let identity = token::identity(&path.join(ROCKS))?;
         let metadata = Metadata::read(&db)?;
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             db,
+            identity,
+            settings: settings.clone(),
+            dead,
+            disk: Disk::new(path, settings.disk_reserve_bytes),
             durability: settings.durability,
             block_cache,
             cache: EntityCache::new(settings.entity_cache_bytes),
@@ -64,6 +75,8 @@ impl Store {
             entity_types: RwLock::new(metadata.entity_types),
             counters: Mutex::new(metadata.counters),
             pending_purges: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
         });
         let purger = Purger::start(&inner, metadata.purges)?;
         Ok(Arc::new(Self { inner, purger }))
@@ -99,11 +112,18 @@ fn write_marker(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache) -> Result<DB> {
-    let rocks = path.join("rocks");
+fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>) -> Result<DB> {
+    let rocks = path.join(ROCKS);
+    let mut rows = row_options(settings, block_cache);
+    let dead = dead.clone();
+    // Rows of epochs and views that are gone go when the files they are in are merged.
+    rows.set_compaction_filter("tidegate.dead.1", move |_, key, _| match dead.has(key) {
+        true => CompactionDecision::Remove,
+        false => CompactionDecision::Keep,
+    });
     let families = [
         ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
-        ColumnFamilyDescriptor::new(ROWS, row_options(settings, block_cache)),
+        ColumnFamilyDescriptor::new(ROWS, rows),
     ];
     DB::open_cf_descriptors(&database_options(settings), rocks, families).map_err(|source| {
         let text: &str = source.as_ref();
@@ -128,7 +148,8 @@ fn database_options(settings: &Settings) -> Options {
     options
 }
 
-fn row_options(settings: &Settings, block_cache: &Cache) -> Options {
+/// Options of the rows' files, those that loads make included.
+pub(super) fn row_options(settings: &Settings, block_cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(block_cache);
     table.set_block_size(4 << 10);
@@ -174,6 +195,7 @@ struct Found {
     record: Option<ViewRecord>,
     cursor: Option<CursorRecord>,
     progress: Option<super::Progress>,
+    pushed: bool,
 }
 
 impl Metadata {
@@ -189,6 +211,7 @@ impl Metadata {
                 MetaKey::View(id) => found.entry(id).or_default().record = Some(ViewRecord::decode(&value)?),
                 MetaKey::Cursor(id) => found.entry(id).or_default().cursor = Some(CursorRecord::decode(&value)?),
                 MetaKey::Progress(id) => found.entry(id).or_default().progress = Some(decode_progress(&value)?),
+                MetaKey::Pushed(id) => found.entry(id).or_default().pushed = true,
                 MetaKey::Layout(id) => {
                     drop(layouts.insert(id, Arc::new(Layout::new(id, LayoutRecord::decode(&value)?))))
                 }
@@ -216,8 +239,11 @@ impl View {
         if entity_type.key_types.len() != record.key_names.len() {
             return Err(Error::corrupt(format!("view `{}` and its entity type differ in their keys", record.name)));
         }
-        let state = ViewState { record, cursor: found.cursor, progress: found.progress, flipped_at: 0 };
-        Ok(Self::new(id, &entity_type.key_types, state))
+        let loaded = if record.building.is_some() { Loaded::Unknown } else { Loaded::Nothing };
+        let state = ViewState { record, cursor: found.cursor, progress: found.progress, loaded, flipped_at: 0 };
+        let view = Self::new(id, &entity_type.key_types, state);
+        view.has_pushed.store(found.pushed, Ordering::Relaxed);
+        Ok(view)
     }
 
     pub(super) fn new(id: u32, key_types: &[tidegate_schemas::types::DataType], state: ViewState) -> Self {
@@ -234,6 +260,8 @@ impl View {
             name: state.record.name.clone(),
             entity_type: state.record.entity_type,
             state: RwLock::new(state),
+            pushes: AtomicU64::new(0),
+            has_pushed: AtomicBool::new(false),
         }
     }
 }

@@ -1,63 +1,101 @@
 //! Deleting what replaced epochs and removed views left behind, in the background, and laying rows of one entity side by side.
 //!
-//! Entity first means that an epoch's rows are scattered over all entities of its type, so a purge walks that type's keys once and
-//! deletes what it finds. Its record in the metadata goes last: a purge that was interrupted starts again at the next opening. Ids
-//! and epochs are never used twice, so nothing that is written meanwhile can be what a purge is after.
+//! Entity first means that an epoch's rows are scattered over all entities of its type. They are not looked for: whenever files are
+//! merged, rows that are [`Dead`] stay behind. Some quiet after the last refresh the files of the entity type are merged, all at
+//! once: views are refreshed one after the other, and until then an entity's rows lie in as many files, each of which a lookup has
+//! to look into. Where what is dead is little beside what lives, that waits until it is worth the work.
 //!
-//! Views are refreshed one after the other, so that an entity's rows end up in as many files, each of which a lookup has to look
-//! into. Some quiet after purges, the files of their entity types are merged into one level.
+//! A purge's record in the metadata goes last: one that was interrupted is done after the next opening. Ids and epochs are never
+//! used twice, so nothing that is written meanwhile can be what a purge is after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rocksdb::{CompactOptions, ReadOptions, WriteBatch};
+use parking_lot::{Mutex, RwLock};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch};
 
 use super::{Inner, Store};
 use crate::key;
 use crate::layout::{ALL_EPOCHS, Purge};
 use crate::{Error, Result};
 
-/// Deletions gathered into one write.
-const BATCH: usize = 1_000;
+/// How long no purge must have come before files are merged.
+const QUIET: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2_000 });
 
-/// How long no purge must have come before files are merged: views are often refreshed all at once.
-const QUIET: Duration = Duration::from_secs(2);
+/// A merge is worth it when one in so many rows is dead, or where there are few rows in all.
+const LIVING_PER_DEAD: u64 = 8;
+const FEW_ROWS: u64 = 1 << 20;
 
-/// The thread that deletes.
+/// Views' epochs whose rows mean nothing any more.
+#[derive(Debug, Default)]
+pub(crate) struct Dead {
+    any: AtomicBool,
+    epochs: RwLock<HashSet<(u32, u32)>>,
+}
+
+impl Dead {
+    fn add(&self, purge: &Purge) {
+        self.epochs.write().insert((purge.view, purge.epoch));
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn remove(&self, purge: &Purge) {
+        let mut epochs = self.epochs.write();
+        epochs.remove(&(purge.view, purge.epoch));
+        self.any.store(!epochs.is_empty(), Ordering::Release);
+    }
+
+    /// Whether the row of this key is of one of them.
+    pub(super) fn has(&self, row_key: &[u8]) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let Ok((_, view, epoch)) = key::split(row_key) else { return false };
+        let epochs = self.epochs.read();
+        epochs.contains(&(view, epoch)) || epochs.contains(&(view, ALL_EPOCHS))
+    }
+}
+
+/// The thread that merges.
 pub(super) struct Purger {
-    queue: Mutex<Option<Sender<Purge>>>,
+    queue: Mutex<Option<Sender<(Purge, Option<u64>)>>>,
     inner: Arc<Inner>,
-    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What is to be done about one entity type.
+#[derive(Default)]
+struct Waiting {
+    purges: Vec<Purge>,
+    /// Rows that are dead, about; `None` where that is not known.
+    rows: Option<u64>,
 }
 
 impl Purger {
     /// Starts with what an earlier process left undone.
     pub(super) fn start(inner: &Arc<Inner>, undone: Vec<Purge>) -> Result<Self> {
-        let (queue, purges) = channel::<Purge>();
-        let stop = Arc::new(AtomicBool::new(false));
-        let (shared, stopped) = (inner.clone(), stop.clone());
+        let (queue, purges) = channel::<(Purge, Option<u64>)>();
+        let shared = inner.clone();
         let work = move || {
-            let mut touched = BTreeSet::new();
+            let mut all: BTreeMap<u32, Waiting> = BTreeMap::new();
+            let mut fresh = false;
             loop {
-                let wait = if touched.is_empty() { Duration::MAX } else { QUIET };
-                match purges.recv_timeout(wait) {
-                    Ok(purge) => {
-                        if let Err(error) = shared.purge(purge, &stopped) {
-                            tracing::warn!(view = purge.view, %error, "rows of a replaced epoch stay until the next start");
-                        }
-                        touched.insert(purge.entity_type);
-                        shared.pending_purges.fetch_sub(1, Ordering::Relaxed);
+                match purges.recv_timeout(if fresh { QUIET } else { Duration::MAX }) {
+                    Ok((purge, rows)) => {
+                        let known = all
+                            .entry(purge.entity_type)
+                            .or_insert_with(|| Waiting { rows: Some(0), ..Waiting::default() });
+                        known.rows = known.rows.zip(rows).map(|(known, more)| known + more);
+                        known.purges.push(purge);
+                        fresh = true;
                     }
                     Err(RecvTimeoutError::Timeout) => {
-                        std::mem::take(&mut touched)
-                            .into_iter()
-                            .for_each(|entity_type| shared.merge_files(entity_type));
+                        fresh = false;
+                        all.retain(|&entity_type, waiting| !shared.merge(entity_type, waiting));
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
@@ -65,15 +103,16 @@ impl Purger {
         };
         let spawned = std::thread::Builder::new().name("online-purge".to_owned()).spawn(work);
         let thread = spawned.map_err(|source| Error::Folder { path: inner.path.clone(), source })?;
-        let purger = Self { queue: Mutex::new(Some(queue)), inner: inner.clone(), stop, thread: Some(thread) };
-        undone.into_iter().for_each(|purge| purger.add(purge));
+        let purger = Self { queue: Mutex::new(Some(queue)), inner: inner.clone(), thread: Some(thread) };
+        undone.into_iter().for_each(|purge| purger.add(purge, None));
         Ok(purger)
     }
 
-    /// Queues rows for deletion. They are never read again, so there is no hurry.
-    pub(super) fn add(&self, purge: Purge) {
+    /// Gives rows up for deletion, so many if that is known. They are never read again, so there is no hurry.
+    pub(super) fn add(&self, purge: Purge, rows: Option<u64>) {
+        self.inner.dead.add(&purge);
         self.inner.pending_purges.fetch_add(1, Ordering::Relaxed);
-        let sent = self.queue.lock().as_ref().is_some_and(|queue| queue.send(purge).is_ok());
+        let sent = self.queue.lock().as_ref().is_some_and(|queue| queue.send((purge, rows)).is_ok());
         if !sent {
             self.inner.pending_purges.fetch_sub(1, Ordering::Relaxed);
         }
@@ -81,11 +120,11 @@ impl Purger {
 }
 
 impl Drop for Purger {
-    /// Stops at the next row; the rest is done after the next opening. Waiting for the thread is what lets the folder be opened again
-    /// as soon as the store is dropped.
+    /// What is not done is done after the next opening. Waiting for the thread is what lets the folder be opened again as soon as
+    /// the store is dropped.
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
         *self.queue.lock() = None;
+        self.inner.closing.store(true, Ordering::Release);
         // A merge that is under way may take minutes, and can be done another time.
         self.inner.db.cancel_all_background_work(false);
         if let Some(thread) = self.thread.take() {
@@ -106,42 +145,41 @@ impl Store {
 }
 
 impl Inner {
-    /// Merges the files that hold entities of a type. What fails is RocksDB's to report when it is read.
-    fn merge_files(&self, entity_type: u32) {
-        let Ok(rows) = self.rows() else { return };
+    /// Merges the files that hold entities of a type, if that is worth it. `false` leaves it for later.
+    fn merge(&self, entity_type: u32, waiting: &Waiting) -> bool {
+        match self.try_merge(entity_type, waiting) {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::warn!(%error, "rows of replaced epochs stay until the next start");
+                self.pending_purges.fetch_sub(waiting.purges.len() as u64, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    fn try_merge(&self, entity_type: u32, waiting: &Waiting) -> Result<bool> {
+        let rows = self.rows()?;
+        let total = self.db.property_int_value_cf(rows, rocksdb::properties::ESTIMATE_NUM_KEYS);
+        let total = total.map_err(Error::store("counting rows"))?.unwrap_or(0);
+        if waiting.rows.is_some_and(|dead| total > FEW_ROWS && dead.saturating_mul(LIVING_PER_DEAD) < total) {
+            return Ok(false);
+        }
         let start = key::entity_type_prefix(entity_type);
         let end = key::entity_type_prefix(entity_type.saturating_add(1));
         let mut options = CompactOptions::default();
         // Those that RocksDB starts by itself go on beside it.
         options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         self.db.compact_range_cf_opt(rows, Some(start), Some(end), &options);
-    }
-
-    /// Deletes the rows of a purge, then its record. Leaves the record when told to stop.
-    fn purge(&self, purge: Purge, stop: &AtomicBool) -> Result<()> {
-        let rows = self.rows()?;
-        let prefix = key::entity_type_prefix(purge.entity_type);
-        let mut options = ReadOptions::default();
-        options.set_total_order_seek(true);
-        options.fill_cache(false);
-        let mut iterator = self.db.raw_iterator_cf_opt(rows, options);
-        iterator.seek(prefix);
-        let mut batch = WriteBatch::default();
-        while let Some(found) = iterator.key().filter(|found| found.starts_with(&prefix)) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            let (_, view, epoch) = key::split(found)?;
-            if view == purge.view && (purge.epoch == ALL_EPOCHS || epoch == purge.epoch) {
-                batch.delete_cf(rows, found);
-            }
-            if batch.len() >= BATCH {
-                self.db.write(std::mem::take(&mut batch)).map_err(Error::store("deleting old rows"))?;
-            }
-            iterator.next();
+        // Cut short, it has not seen every file.
+        if self.closing.load(Ordering::Acquire) {
+            return Ok(false);
         }
-        iterator.status().map_err(Error::store("reading old rows"))?;
-        batch.delete(purge.key().encode());
-        self.db.write(batch).map_err(Error::store("deleting old rows"))
+        let mut batch = WriteBatch::default();
+        waiting.purges.iter().for_each(|purge| batch.delete(purge.key().encode()));
+        self.db.write(batch).map_err(Error::store("noting what was deleted"))?;
+        waiting.purges.iter().for_each(|purge| self.dead.remove(purge));
+        self.pending_purges.fetch_sub(waiting.purges.len() as u64, Ordering::Relaxed);
+        Ok(true)
     }
 }

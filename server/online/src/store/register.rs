@@ -7,8 +7,8 @@ use tidegate_schemas::types::DataType;
 
 use super::{Inner, Store};
 use crate::layout::{
-    ALL_EPOCHS, Counters, EntityTypeRecord, Layout, LayoutRecord, MetaKey, Purge, View, ViewId, ViewLayout, ViewRecord,
-    ViewState,
+    ALL_EPOCHS, Counters, EntityTypeRecord, Layout, LayoutRecord, Loaded, MetaKey, Purge, View, ViewId, ViewLayout,
+    ViewRecord, ViewState,
 };
 use crate::{Error, Result};
 
@@ -41,7 +41,7 @@ impl Store {
         };
         *counters = change.counters;
         if let Some(purge) = change.purge {
-            self.purger.add(purge);
+            self.purger.add(purge, None);
         }
         Ok(ViewId { view, layout: layout_id })
     }
@@ -55,7 +55,7 @@ impl Store {
         let Some(view) = self.inner.find_view(project, view) else { return Ok(false) };
         let mut batch = WriteBatch::default();
         let purge = self.inner.forget_view(&view, &mut batch, |batch| self.inner.commit_metadata(batch))?;
-        self.purger.add(purge);
+        self.purger.add(purge, None);
         Ok(true)
     }
 }
@@ -164,11 +164,9 @@ impl Inner {
         let _gate = view.gate.write();
         let mut state = view.state.read().clone();
         state.record.layout = id;
-        if let Some(epoch) = state.record.building.take() {
-            let purge = Purge { view: view.id, epoch, entity_type: view.entity_type };
-            change.put(purge.key(), &purge.encode());
+        if state.record.building.is_some() {
+            change.purge = state.drop_building(view, &mut change.batch);
             change.batch.delete(MetaKey::Progress(view.id).encode());
-            change.purge = Some(purge);
             state.progress = None;
         }
         change.put(MetaKey::View(view.id), &state.record.encode());
@@ -191,7 +189,7 @@ impl Inner {
         let features = LayoutRecord { view: id, features: layout.features.clone() };
         self.entity_types.write().insert(entity_type, entity);
         self.layouts.write().insert(layout_id, Arc::new(Layout::new(layout_id, features)));
-        let state = ViewState { record, cursor: None, progress: None, flipped_at: 0 };
+        let state = ViewState { record, cursor: None, progress: None, loaded: Loaded::Nothing, flipped_at: 0 };
         self.views.write().insert(id, Arc::new(View::new(id, &key_types, state)));
     }
 
@@ -206,7 +204,9 @@ impl Inner {
         let layouts: Vec<u32> =
             self.layouts.read().values().filter(|layout| layout.view == view.id).map(|layout| layout.id).collect();
         let purge = Purge { view: view.id, epoch: ALL_EPOCHS, entity_type: view.entity_type };
-        for key in [MetaKey::View(view.id), MetaKey::Cursor(view.id), MetaKey::Progress(view.id)] {
+        let keys =
+            [MetaKey::View(view.id), MetaKey::Cursor(view.id), MetaKey::Progress(view.id), MetaKey::Pushed(view.id)];
+        for key in keys {
             batch.delete(key.encode());
         }
         layouts.iter().for_each(|&id| batch.delete(MetaKey::Layout(id).encode()));

@@ -29,6 +29,8 @@ pub struct Settings {
     pub write_buffer_bytes: usize,
     /// Threads that flush and compact.
     pub background_jobs: i32,
+    /// Bytes of the disk that are kept free: writes are refused below. 0 does not look.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             durability: Durability::Durable,
             write_buffer_bytes: 32 << 20,
             background_jobs: 2,
+            disk_reserve_bytes: 0,
         }
     }
 }
@@ -156,6 +159,8 @@ pub struct Stats {
     pub block_cache_bytes: u64,
     /// Bytes of rows on disk, about.
     pub disk_bytes: u64,
+    /// Bytes that are free on the disk; 0 where that is not known.
+    pub disk_free_bytes: u64,
     /// Replaced epochs and removed views whose rows are still being deleted.
     pub pending_purges: u64,
 }

@@ -24,15 +24,15 @@ pub struct Scan<'s> {
 }
 
 /// One stored row of a scan.
-struct Found {
-    entity: Vec<u8>,
-    row: Vec<u8>,
-    header: Header,
-    fields: Arc<Fields>,
+pub(super) struct Found {
+    pub(super) entity: Vec<u8>,
+    pub(super) row: Vec<u8>,
+    pub(super) header: Header,
+    pub(super) fields: Arc<Fields>,
 }
 
 /// The rows of one view and epoch.
-struct Walk<'s> {
+pub(super) struct Walk<'s> {
     inner: &'s Inner,
     layout: Arc<Layout>,
     fields: Vec<(u32, Arc<Fields>)>,
@@ -84,7 +84,7 @@ impl Store {
 }
 
 impl<'s> Walk<'s> {
-    fn new(inner: &'s Inner, view: ViewId) -> Result<Self> {
+    pub(super) fn new(inner: &'s Inner, view: ViewId) -> Result<Self> {
         let (layout_id, view) = (view.layout, inner.view(view)?);
         let layout = inner.layout(layout_id)?;
         let prefix = key::entity_type_prefix(view.entity_type);
@@ -103,7 +103,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Found>> {
+    pub(super) fn next(&mut self) -> Result<Option<Found>> {
         while let Some((found, row)) = self.iterator.item().filter(|(found, _)| found.starts_with(&self.prefix)) {
             if !found.ends_with(&self.suffix) {
                 self.iterator.next();
@@ -117,6 +117,11 @@ impl<'s> Walk<'s> {
         }
         self.iterator.status().map_err(Error::store("scanning rows"))?;
         Ok(None)
+    }
+
+    /// The name of a feature of the layout that is walked by.
+    pub(super) fn feature(&self, nth: usize) -> &str {
+        &self.layout.features[nth].name
     }
 
     fn fields(&mut self, stored: u32) -> Result<Arc<Fields>> {

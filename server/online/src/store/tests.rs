@@ -33,6 +33,15 @@ fn write(store: &Store, view: ViewId, rows: &[(&str, i64, i64)], origin: Origin,
     store.write(view, Rows { keys: &keys, event: &event, created: None, features: &features, origin }, commit)
 }
 
+/// Adds rows to a load.
+fn add(load: &mut Load, rows: &[(&str, i64, i64)], version: i64) {
+    let keys = [strings(rows.iter().map(|row| row.0))];
+    let event = times(rows.iter().map(|row| row.1));
+    let features = [ints(rows.iter().map(|row| row.2))];
+    load.add(Rows { keys: &keys, event: &event, created: None, features: &features, origin: table(version) })
+        .expect("rows");
+}
+
 fn plan(store: &Store, view: ViewId) -> Arc<Plan> {
     let features = vec![LookupFeature { name: "n".to_owned(), output: "n".to_owned(), default: None }];
     let used = LookupView { view, key_columns: vec![0], alias: "v".to_owned(), features, serve_ttl: None };
@@ -41,7 +50,7 @@ fn plan(store: &Store, view: ViewId) -> Arc<Plan> {
 
 /// Event time and value of some entities, as looked up.
 fn look(store: &Store, view: ViewId, keys: &[&str]) -> Vec<Option<(i64, i64)>> {
-    let options = LookupOptions { include_times: true, return_expired: false };
+    let options = LookupOptions { include_times: true, ..LookupOptions::default() };
     let reply = store.lookup(&plan(store, view), &[strings(keys.iter().copied())], 0, &options).expect("an answer");
     let feature = reply.feature(0);
     let crate::reply::Values::Int64s(values) = feature.values else { panic!("int64") };
@@ -174,23 +183,27 @@ fn a_full_refresh_is_seen_at_once_and_loses_no_push() {
     let keys = ["gone", "kept", "tied", "pushed", "late"];
     assert_eq!(look(&store, view, &keys), before);
 
-    let begun = store.begin_full(view, 2, 10).expect("begun");
-    assert_eq!((begun.full, begun.target_version, begun.position), (true, 2, 0));
-    let half = Progress { position: 1, ..begun };
-    write(&store, view, &[("kept", 2, 2), ("tied", 5, 6)], table(2), Commit::Progress(half)).expect("half of it");
+    let mut half = store.begin_full(view, 2, 10).expect("begun");
+    add(&mut half, &[("kept", 2, 2)], 2);
     assert_eq!(look(&store, view, &keys), before, "nothing of it is seen yet");
+    drop(half);
     store.reopen();
-    assert_eq!(store.begin_full(view, 2, 11).expect("resumed"), half);
+    let progress = store.progress(view).expect("known").expect("it was cut short");
+    assert_eq!((progress.full, progress.target_version, progress.started_at), (true, 2, 10));
+    assert_eq!(look(&store, view, &keys), before);
+    let mut load = store.begin_full(view, 2, 11).expect("begun anew");
+    add(&mut load, &[("kept", 2, 2), ("tied", 5, 6)], 2);
     write(&store, view, &[("late", 4, 4)], Origin::Push, Commit::None).expect("a push meanwhile");
     let increment = write(&store, view, &[], table(2), Commit::Cursor { version: 2, now: 12 });
     assert!(increment.is_err(), "an increment during a full refresh");
-    store.finish_full(view, 2, 13).expect("finished");
+    let written = store.finish_full(load, 2, 13).expect("finished");
+    assert_eq!(written, Written { written: 2, kept: 0 });
     let after = [None, Some((9, 9)), Some((5, 6)), Some((3, 3)), Some((4, 4))];
     assert_eq!(look(&store, view, &keys), after);
     let cursor = store.cursor(view).expect("known").expect("a cursor");
-    assert_eq!((cursor.version, cursor.epoch), (2, 2));
+    assert_eq!((cursor.version, cursor.epoch), (2, 3), "the second one that was begun");
     assert_eq!(store.progress(view).expect("known"), None);
-    assert!(matches!(store.finish_full(view, 2, 13), Err(Error::NoRefresh(_))));
+    assert_eq!(fs::read_dir(store.path().join(load::FOLDER)).expect("a folder").count(), 0, "a load leaves nothing");
     store.reopen();
     store.wait_for_purges();
     assert_eq!(look(&store, view, &keys), after);
@@ -204,16 +217,19 @@ fn a_dropped_refresh_changes_nothing() {
     let store = TempStore::new(Settings::default());
     let view = store.register(&simple()).expect("a view");
     write(&store, view, &[("a", 1, 1)], table(1), Commit::Cursor { version: 1, now: 1 }).expect("rows");
-    let full = Progress { full: true, ..store.begin_full(view, 2, 1).expect("begun") };
-    write(&store, view, &[("a", 7, 7)], table(2), Commit::Progress(full)).expect("rows");
-    store.begin_full(view, 3, 1).expect("another one drops it");
-    store.finish_full(view, 3, 1).expect("finished, with nothing in it");
+    let mut first = store.begin_full(view, 2, 1).expect("begun");
+    add(&mut first, &[("a", 7, 7)], 2);
+    let second = store.begin_full(view, 3, 1).expect("another one drops it");
+    assert!(matches!(store.finish_full(first, 2, 1), Err(Error::NoRefresh(_))));
+    assert_eq!(look(&store, view, &["a"]), [Some((1, 1))]);
+    store.finish_full(second, 3, 1).expect("finished, with nothing in it");
     assert_eq!(look(&store, view, &["a"]), [None]);
-    store.begin_full(view, 4, 1).expect("begun");
+    let mut third = store.begin_full(view, 4, 1).expect("begun");
+    add(&mut third, &[("a", 7, 7)], 4);
     assert!(store.cancel_full(view).expect("cancelled"));
     assert!(!store.cancel_full(view).expect("nothing to cancel"));
-    let refused = write(&store, view, &[("a", 7, 7)], table(2), Commit::Progress(full));
-    assert!(matches!(refused, Err(Error::NoRefresh(_))));
+    assert!(matches!(store.finish_full(third, 4, 1), Err(Error::NoRefresh(_))));
+    assert_eq!(look(&store, view, &["a"]), [None]);
     store.begin_full(view, 4, 1).expect("begun");
     let wider = ViewLayout { features: crate::testing::columns(&[("n", "int64"), ("m", "int64")]), ..simple() };
     let wider = store.register(&wider).expect("a new layout");
@@ -235,4 +251,73 @@ fn equal_states_have_equal_digests() {
     assert_eq!(a, digest(&[&[("b", 1, 9)], &[("b", 2, 2)], &[("a", 1, 1)], &[("a", 0, 5)]]));
     assert_ne!(a, digest(&[&[("a", 1, 1), ("b", 2, 3)]]));
     assert_ne!(a, digest(&[&[("a", 1, 1)]]));
+}
+
+/// Below the reserve nothing is written and everything is answered.
+#[test]
+fn a_nearly_full_disk_is_read_from() {
+    let mut store = TempStore::new(Settings::default());
+    let id = store.register(&simple()).expect("a view");
+    write(&store, id, &[("a", 1, 1)], Origin::Push, Commit::None).expect("a write");
+    store.set(Settings { disk_reserve_bytes: u64::MAX, ..Settings::default() });
+    let id = store.register(&simple()).expect("the view");
+    let error = write(&store, id, &[("a", 2, 2)], Origin::Push, Commit::None).expect_err("no room");
+    assert!(matches!(error, Error::NoRoom { .. }), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(look(&store, id, &["a"]), [Some((1, 1))]);
+    store.set(Settings { disk_reserve_bytes: 1, ..Settings::default() });
+    let id = store.register(&simple()).expect("the view");
+    write(&store, id, &[("a", 2, 2)], Origin::Push, Commit::None).expect("room again");
+    assert_eq!(look(&store, id, &["a"]), [Some((2, 2))]);
+    assert!(store.stats().disk_free_bytes > 0);
+}
+
+#[test]
+fn tokens_tell_stores_and_states_apart() {
+    let (mut store, other) = (TempStore::new(Settings::default()), TempStore::new(Settings::default()));
+    let id = store.register(&simple()).expect("a view");
+    let before = store.token();
+    write(&store, id, &[("a", 1, 1)], Origin::Push, Commit::None).expect("a write");
+    let token = store.token();
+    assert_ne!(before, token);
+    store.reopen();
+    store.has_written(&before).expect("an earlier write");
+    store.has_written(&token).expect("the last write");
+    let (identity, number) = token.rsplit_once(':').expect("two parts");
+    let later = format!("{identity}:{}", number.parse::<u64>().expect("a number") + 1);
+    for unknown in [later, other.token()] {
+        assert_eq!(store.has_written(&unknown).expect_err("unknown").kind(), ErrorKind::Precondition, "{unknown}");
+    }
+    for none in ["", "7", "a:b", ":"] {
+        assert_eq!(store.has_written(none).expect_err("no token").kind(), ErrorKind::Invalid, "{none}");
+    }
+}
+
+/// However many runs the rows were set aside in, each key has the row that wins.
+#[test]
+fn loads_of_any_size_end_the_same() {
+    let rows: Vec<(String, i64, i64)> =
+        (0..3_000_i64).map(|nth| (format!("key {}", nth * 7_919 % 700), nth * 31 % 11, nth)).collect();
+    let mut expected = std::collections::BTreeMap::new();
+    for (key, time, value) in &rows {
+        let best = expected.entry(key.as_str()).or_insert((*time, *value));
+        if *time >= best.0 {
+            *best = (*time, *value);
+        }
+    }
+    let keys: Vec<&str> = expected.keys().copied().collect();
+    for (buffer, at_once) in [(usize::MAX, 3_000), (1, 100), (10_000, 77), (1 << 20, 1)] {
+        let store = TempStore::new(Settings::default());
+        let view = store.register(&simple()).expect("a view");
+        let mut load = store.begin_full(view, 1, 0).expect("begun").with_buffer(buffer);
+        for rows in rows.chunks(at_once) {
+            let rows: Vec<_> = rows.iter().map(|(key, time, value)| (key.as_str(), *time, *value)).collect();
+            add(&mut load, &rows, 1);
+        }
+        let written = store.finish_full(load, 1, 0).expect("finished");
+        assert_eq!(written, Written { written: 700, kept: 2_300 });
+        let found: Vec<_> = look(&store, view, &keys).into_iter().map(|found| found.expect("a row")).collect();
+        assert_eq!(found, expected.values().copied().collect::<Vec<_>>(), "buffer of {buffer}");
+        assert_eq!(store.digest(view).expect("a digest").rows, 700);
+    }
 }

@@ -9,12 +9,14 @@
 //!     write; forget the entities in the cache; both between two counts that readers compare
 //! ```
 
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
 use arrow_array::Array;
 use rocksdb::WriteBatch;
 
-use super::{Commit, Inner, Progress, Rows, Store, Written};
+use super::{Commit, Inner, Rows, Store, Written};
 use crate::key::{self, KeyEncoder};
-use crate::layout::{CursorRecord, MetaKey, View, ViewId, ViewState, encode_progress};
+use crate::layout::{CursorRecord, Loaded, MetaKey, View, ViewId, ViewState, encode_progress};
 use crate::merge::{self, Times, accepts};
 use crate::row::{Header, Origin, RowEncoder};
 use crate::{Error, Result};
@@ -23,17 +25,17 @@ impl Store {
     /// Stores the observations that replace what is there, together with the commit, all or nothing. When it returns, lookups see
     /// them and they survive what the store's durability says.
     ///
-    /// Pushes and increments go to the present epoch and, while a full refresh runs, to the one being built. Rows of a
-    /// [`Commit::Progress`] with `full` go to the one being built only.
+    /// They go to the present epoch and, once a full refresh is about to replace it, to the next one too.
     ///
     /// # Errors
     /// Columns of wrong number, length or type, null keys or event times, values their type can't hold: nothing is written.
-    /// [`Error::NoRefresh`] for a full progress without [`Store::begin_full`]. [`Error::DiskFull`].
+    /// An increment while a full refresh is under way. [`Error::NoRoom`], [`Error::DiskFull`].
     pub fn write(&self, view: ViewId, rows: Rows<'_>, commit: Commit) -> Result<Written> {
         let inner = &self.inner;
         let (view, layout) = (inner.view(view)?, inner.layout(view.layout)?);
         let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
         let encoded = Encoded::new(&view, &rows)?;
+        inner.disk.has_room()?;
         let _gate = view.gate.read();
         let _commits = (commit != Commit::None).then(|| view.commits.lock());
         inner.still_there(&view)?;
@@ -51,11 +53,19 @@ impl Store {
         if batch.is_empty() {
             return Ok(encoded.written(&stored));
         }
+        let pushed = rows.origin == Origin::Push;
+        if pushed {
+            view.pushes.fetch_add(1, AcqRel);
+            if !view.has_pushed.load(Acquire) {
+                batch.put(MetaKey::Pushed(view.id).encode(), []);
+            }
+        }
         held.begin();
         let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("writing rows"));
         // Even a failed write may have reached the log: readers must look again.
         stored.winners.iter().for_each(|&nth| inner.cache.forget(encoded.entity(encoded.winners[nth])));
         outcome?;
+        view.has_pushed.fetch_or(pushed, AcqRel);
         if let Some(next) = next {
             next(&mut view.state.write());
         }
@@ -63,11 +73,16 @@ impl Store {
     }
 }
 
-/// Keys and times of a write, and which rows are to be compared with the store.
-struct Encoded {
+/// Keys and times of rows that come in.
+pub(super) struct Incoming {
     entities: Vec<u8>,
     ends: Vec<usize>,
     times: Vec<Times>,
+}
+
+/// Rows of a write, and which are to be compared with the store.
+struct Encoded {
+    rows: Incoming,
     /// Rows, in key order, one for each key.
     winners: Vec<usize>,
 }
@@ -81,34 +96,32 @@ struct Stored {
 /// Where a write goes.
 #[derive(Debug, Clone, Copy)]
 struct Epochs {
-    present: Option<u32>,
-    building: Option<u32>,
+    present: u32,
+    next: Option<u32>,
 }
 
 impl Epochs {
     fn of(view: &View, commit: Commit) -> Result<Self> {
         let state = view.state.read();
-        let (present, building) = (Some(state.record.epoch), state.record.building);
+        let building = state.record.building;
         match commit {
-            Commit::Progress(Progress { full: true, .. }) => match building {
-                Some(_) => Ok(Self { present: None, building }),
-                None => Err(Error::NoRefresh(view.name.clone())),
-            },
             Commit::Progress(_) | Commit::Cursor { .. } if building.is_some() => Err(Error::Shape(format!(
                 "view `{}` has a full refresh under way; finish or cancel it before materializing increments",
                 view.name
             ))),
-            Commit::None | Commit::Progress(_) | Commit::Cursor { .. } => Ok(Self { present, building }),
+            Commit::None | Commit::Progress(_) | Commit::Cursor { .. } => {
+                Ok(Self { present: state.record.epoch, next: building.filter(|_| state.loaded == Loaded::Whole) })
+            }
         }
     }
 
     fn targets(self) -> impl Iterator<Item = u32> {
-        self.present.into_iter().chain(self.building)
+        std::iter::once(self.present).chain(self.next)
     }
 }
 
-impl Encoded {
-    fn new(view: &View, rows: &Rows<'_>) -> Result<Self> {
+impl Incoming {
+    pub(super) fn new(view: &View, rows: &Rows<'_>) -> Result<Self> {
         let count = rows.event.len();
         check_lengths(rows, count)?;
         if let Some(row) = (0..count).find(|&row| rows.event.is_null(row)) {
@@ -125,14 +138,35 @@ impl Encoded {
             ends.push(entities.len());
         }
         let created = |row| rows.created.filter(|created| created.is_valid(row)).map(|created| created.value(row));
-        let times: Vec<Times> = (0..count).map(|row| (rows.event.value(row), created(row))).collect();
-        let entity = |row: usize| entity(&entities, &ends, row);
-        let winners = merge::winners(count, entity, |row| times[row]);
-        Ok(Self { entities, ends, times, winners })
+        let times = (0..count).map(|row| (rows.event.value(row), created(row))).collect();
+        Ok(Self { entities, ends, times })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    #[inline]
+    pub(super) fn entity(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.entities[start..self.ends[row]]
+    }
+
+    #[inline]
+    pub(super) fn times(&self, row: usize) -> Times {
+        self.times[row]
+    }
+}
+
+impl Encoded {
+    fn new(view: &View, rows: &Rows<'_>) -> Result<Self> {
+        let rows = Incoming::new(view, rows)?;
+        let winners = merge::winners(rows.len(), |row| rows.entity(row), |row| rows.times(row));
+        Ok(Self { rows, winners })
     }
 
     fn entity(&self, row: usize) -> &[u8] {
-        entity(&self.entities, &self.ends, row)
+        self.rows.entity(row)
     }
 
     fn winners(&self) -> impl Iterator<Item = (usize, &[u8])> {
@@ -144,14 +178,8 @@ impl Encoded {
         winners.sort_unstable();
         winners.dedup();
         let written = winners.len() as u64;
-        Written { written, kept: self.ends.len() as u64 - written }
+        Written { written, kept: self.rows.len() as u64 - written }
     }
-}
-
-#[inline]
-fn entity<'e>(entities: &'e [u8], ends: &[usize], row: usize) -> &'e [u8] {
-    let start = if row == 0 { 0 } else { ends[row - 1] };
-    &entities[start..ends[row]]
 }
 
 fn check_lengths(rows: &Rows<'_>, count: usize) -> Result<()> {
@@ -185,7 +213,7 @@ impl Inner {
         for (nth, present) in present.into_iter().enumerate() {
             let present = present.map_err(Error::store("reading rows to compare"))?;
             let row = encoded.winners[nth];
-            let (event, created) = encoded.times[row];
+            let (event, created) = encoded.rows.times(row);
             let before = present.as_ref().map(|present| Header::read(present)).transpose()?;
             if !accepts((event, created), before.map(|before| before.times())) {
                 continue;

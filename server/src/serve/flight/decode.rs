@@ -7,12 +7,14 @@
 
 use std::panic::AssertUnwindSafe;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow_flight::FlightData;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use arrow_ipc::MessageHeader;
+use bytes::{Buf, Bytes};
+use futures::FutureExt;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use tidegate_proto::error::WireError;
 use tonic::{Code, Status};
@@ -45,6 +47,55 @@ pub(crate) async fn decode(messages: Messages) -> Result<Batches> {
         Some(Ok(_)) | None => Err(Error::invalid("no data came: send a schema, then record batches")),
         Some(Err(error)) => Err(error),
     }
+}
+
+/// The one column of an Arrow IPC stream that lies in a message, under the same checks; without a batch it is empty.
+///
+/// # Errors
+/// Bytes that are no such stream, more than one batch or column, claims that the bytes do not bear out.
+pub(crate) fn column(stream: &Bytes) -> Result<ArrayRef> {
+    let messages = futures::stream::iter(split(stream)?.into_iter().map(Ok)).boxed();
+    let read = async {
+        let batches = decode(messages).await?;
+        Ok::<_, Error>((batches.schema.clone(), batches.collect().await?))
+    };
+    // All of it is here already: nothing waits.
+    let (schema, batches) =
+        read.now_or_never().unwrap_or_else(|| Err(Error::invalid("the Arrow stream has no end")))?;
+    match (schema.fields().len(), batches.as_slice()) {
+        (1, []) => Ok(new_empty_array(schema.field(0).data_type())),
+        (1, [batch]) => Ok(batch.column(0).clone()),
+        (columns, batches) => Err(Error::invalid(format!(
+            "the Arrow stream has {columns} columns and {} batches; send one column in one batch",
+            batches.len()
+        ))),
+    }
+}
+
+/// The messages of an IPC stream: `FFFFFFFF`, the length of the header, the header, the body; a length of zero ends it.
+fn split(stream: &Bytes) -> Result<Vec<FlightData>> {
+    let cut = || Error::invalid("the bytes are no Arrow IPC stream, or one that is cut off");
+    let (mut rest, mut messages) = (stream.clone(), Vec::new());
+    let number = |bytes: &Bytes| bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    let take = |rest: &mut Bytes, length: i64| {
+        let length = usize::try_from(length).ok().filter(|length| *length <= rest.len())?;
+        Some(rest.split_to(length))
+    };
+    while !rest.is_empty() {
+        if number(&rest) == Some(u32::MAX) {
+            rest.advance(4);
+        }
+        let length = number(&rest).ok_or_else(cut)?;
+        rest.advance(4);
+        if length == 0 {
+            break;
+        }
+        let header = take(&mut rest, length.into()).ok_or_else(cut)?;
+        let body_length = arrow_ipc::root_as_message(&header).map_err(|_| cut())?.bodyLength();
+        let body = take(&mut rest, body_length).ok_or_else(cut)?;
+        messages.push(FlightData::new().with_data_header(header).with_data_body(body));
+    }
+    Ok(messages)
 }
 
 fn batches(schema: SchemaRef, payloads: impl Stream<Item = Result<DecodedPayload>> + Send + 'static) -> Batches {

@@ -9,7 +9,7 @@
 
 mod call;
 mod command;
-mod decode;
+pub(super) mod decode;
 pub(crate) mod encode;
 mod explain;
 mod metadata;

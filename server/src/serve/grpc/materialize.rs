@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status};
 use crate::serve::error::{panicked, status};
 use crate::serve::meter::metered;
 use crate::serve::principal;
-use crate::service::{Error, MaterializeProgress, MaterializeRequest, Tidegate, ViewStatus};
+use crate::service::{
+    Error, MaterializeProgress, MaterializeRequest, Mismatch, Parity, Tidegate, ViewParity, ViewStatus,
+};
 
 /// What the wire says where there is no version.
 const NO_VERSION: i64 = -1;
@@ -45,6 +47,16 @@ impl MaterializeService for MaterializeDoor {
         Ok(Response::new(steps.boxed()))
     }
 
+    type ParityStream = BoxStream<'static, Result<wire::ViewParity, Status>>;
+
+    async fn parity(&self, request: Request<wire::ParityRequest>) -> Result<Response<Self::ParityStream>, Status> {
+        let caller = principal::of(&request)?;
+        let wire::ParityRequest { project, views } = request.into_inner();
+        let work = self.service.parity(&caller, &project, &views);
+        let reports = metered(&self.service, "grpc", "parity", work).await.map_err(status)?;
+        Ok(Response::new(reports.map(|report| report.map(view_parity).map_err(status)).boxed()))
+    }
+
     async fn status(&self, request: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
         let caller = principal::of(&request)?;
         let wire::StatusRequest { project, views } = request.into_inner();
@@ -67,7 +79,15 @@ fn progress(step: MaterializeProgress) -> wire::MaterializeProgress {
         rows_written: step.rows_written,
         rows_skipped: step.rows_skipped,
         full: step.full,
+        write_token: step.write_token,
     }
+}
+
+fn view_parity(ViewParity { view, version, parity }: ViewParity) -> wire::ViewParity {
+    let Parity { equal, different, missing, extra, ahead, examples } = parity;
+    let mismatch = |Mismatch { key, what }: Mismatch| wire::Mismatch { key, what };
+    let examples = examples.into_iter().map(mismatch).collect();
+    wire::ViewParity { view, version, equal, different, missing, extra, ahead, examples }
 }
 
 fn view_status(view: ViewStatus) -> wire::ViewStatus {

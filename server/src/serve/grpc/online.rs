@@ -6,30 +6,30 @@
 mod encode;
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, make_array};
 use arrow::buffer::NullBuffer;
-use arrow_ipc::reader::StreamReader;
 use bytes::BufMut;
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use tidegate_proto::convert;
 use tidegate_proto::online::v1::{self as wire, key_column, online_service_server};
-use tidegate_schemas::error::ErrorKind;
 use tonic::body::Body;
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Body as HttpBody, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, StreamingService, UnaryService};
-use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstDecoder;
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::serve::error::status;
+use crate::serve::error::{panicked, status};
+use crate::serve::flight::decode;
 use crate::serve::meter::metered;
-use crate::serve::turn::{RETRY_AFTER_MS, Turns, timeout_of};
+use crate::serve::turn::{Turns, timeout_of};
 use crate::serve::{Settings, principal};
 use crate::service::{Error, LookupRequest, Principal, Result, Tidegate};
 use encode::encode;
@@ -58,11 +58,20 @@ impl OnlineDoor {
         patience: Option<Duration>,
     ) -> Result<Encoded> {
         let answer = async {
-            let _turn = self.turns.wait(&self.service, patience).await?;
             let as_arrow = message.format() == wire::ReplyFormat::Arrow;
-            Ok(Encoded(encode(&self.service.lookup(caller, &lookup_request(message)?)?, as_arrow)?))
+            if let Some(as_of) = message.as_of {
+                let reply = self.service.lookup_as_of(caller, &lookup_request(message, None)?, as_of).await?;
+                return Ok(Encoded(encode(&reply, as_arrow)?));
+            }
+            let turn = self.turns.wait(&self.service, patience).await?;
+            let request = lookup_request(message, turn.left(patience))?;
+            Ok(Encoded(encode(&self.service.lookup(caller, &request)?, as_arrow)?))
         };
-        metered(&self.service, "grpc", "get_online_features", answer).await
+        // Whatever a request makes a kernel do is that request's failure.
+        let contained = AssertUnwindSafe(answer).catch_unwind().map(|answer| {
+            answer.unwrap_or_else(|panic| Err(Error::internal(format!("the lookup failed: {}", panicked(&*panic)))))
+        });
+        metered(&self.service, "grpc", "get_online_features", contained).await
     }
 }
 
@@ -90,7 +99,7 @@ where
             Ok(match request.uri().path() {
                 GET => {
                     let mut grpc = Grpc::new(UnaryCodec).apply_max_message_size_config(limit, Some(usize::MAX));
-                    grpc.unary(door, request).await
+                    sized(grpc.unary(door, request).await)
                 }
                 STREAM => {
                     let mut grpc = Grpc::new(StreamCodec).apply_max_message_size_config(limit, Some(usize::MAX));
@@ -111,7 +120,7 @@ impl UnaryService<wire::GetOnlineFeaturesRequest> for OnlineDoor {
         Box::pin(async move {
             let caller = principal::of(&request)?;
             let patience = timeout_of(request.metadata());
-            door.lookup(&caller, request.into_inner(), patience).await.map(Response::new).map_err(advised)
+            door.lookup(&caller, request.into_inner(), patience).await.map(Response::new).map_err(status)
         })
     }
 }
@@ -128,7 +137,7 @@ impl StreamingService<wire::StreamOnlineFeaturesRequest> for OnlineDoor {
             let replies = request.into_inner().then(move |message| {
                 let (door, caller) = (door.clone(), caller.clone());
                 async move {
-                    let wire::StreamOnlineFeaturesRequest { id, lookup } = message?;
+                    let wire::StreamOnlineFeaturesRequest { id, lookup } = message.map_err(too_large)?;
                     let outcome = door.lookup(&caller, lookup.unwrap_or_default(), None).await.map_err(|error| {
                         let status = status(error);
                         wire::StreamError { code: status.code().into(), message: status.message().to_owned() }
@@ -141,14 +150,23 @@ impl StreamingService<wire::StreamOnlineFeaturesRequest> for OnlineDoor {
     }
 }
 
-/// The status of an error; one that will pass says when to try again, in the way gRPC libraries heed.
-fn advised(error: Error) -> Status {
-    let passes = error.kind == ErrorKind::Unavailable;
-    let mut status = status(error);
-    if passes {
-        status.metadata_mut().insert("grpc-retry-pushback-ms", RETRY_AFTER_MS.into());
+/// What tonic says about a message above the limit is told as all doors do, with what to do.
+fn too_large(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => Status::resource_exhausted(format!(
+            "{}; send fewer entity rows at once, or raise `grpc.max_message_bytes`",
+            status.message()
+        )),
+        _ => status,
     }
-    status
+}
+
+/// The same where it is a response already.
+fn sized(response: http::Response<Body>) -> http::Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == Code::OutOfRange => too_large(status).into_http(),
+        _ => response,
+    }
 }
 
 /// A `GetOnlineFeaturesResponse` as its bytes.
@@ -160,20 +178,33 @@ pub(super) struct StreamMessage {
     outcome: std::result::Result<Encoded, wire::StreamError>,
 }
 
+/// Reads messages; what is none is the caller's to mend.
+struct ReadRequest<T>(PhantomData<T>);
+
+impl<T: prost::Message + Default> Decoder for ReadRequest<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> std::result::Result<Option<T>, Status> {
+        let read = T::decode(message).map(Some);
+        read.map_err(|error| Status::invalid_argument(format!("the message can't be read by online.proto: {error}")))
+    }
+}
+
 struct UnaryCodec;
 
 impl Codec for UnaryCodec {
     type Encode = Encoded;
     type Decode = wire::GetOnlineFeaturesRequest;
     type Encoder = WriteReply;
-    type Decoder = ProstDecoder<Self::Decode>;
+    type Decoder = ReadRequest<Self::Decode>;
 
     fn encoder(&mut self) -> WriteReply {
         WriteReply
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::new(BufferSettings::default())
+        ReadRequest(PhantomData)
     }
 }
 
@@ -195,14 +226,14 @@ impl Codec for StreamCodec {
     type Encode = StreamMessage;
     type Decode = wire::StreamOnlineFeaturesRequest;
     type Encoder = WriteStreamed;
-    type Decoder = ProstDecoder<Self::Decode>;
+    type Decoder = ReadRequest<Self::Decode>;
 
     fn encoder(&mut self) -> WriteStreamed {
         WriteStreamed
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::new(BufferSettings::default())
+        ReadRequest(PhantomData)
     }
 }
 
@@ -234,15 +265,18 @@ fn write_streamed(message: StreamMessage, out: &mut impl BufMut) {
     }
 }
 
-fn lookup_request(message: wire::GetOnlineFeaturesRequest) -> Result<LookupRequest> {
+fn lookup_request(message: wire::GetOnlineFeaturesRequest, patience: Option<Duration>) -> Result<LookupRequest> {
+    let selection = convert::lookup_selection(message.selection)?;
+    let keys = message.keys.into_iter().map(key_column).collect::<Result<_>>()?;
     Ok(LookupRequest {
-        project: message.project,
-        selection: convert::lookup_selection(message.selection)?,
         full_names: message.full_feature_names,
         include_times: message.include_times,
         return_expired: message.return_expired,
-        keys: message.keys.into_iter().map(key_column).collect::<Result<_>>()?,
         request: message.request_columns.into_iter().map(request_column).collect::<Result<_>>()?,
+        patience,
+        allow_partial: message.allow_partial,
+        after_write: Some(message.after_write).filter(|token| !token.is_empty()),
+        ..LookupRequest::new(message.project, selection, keys)
     })
 }
 
@@ -271,11 +305,8 @@ fn request_column(column: wire::RequestColumn) -> Result<(String, ArrayRef)> {
         Some(Values::Strings(it)) => Arc::new(StringArray::from_iter_values(it.values)),
         Some(Values::Bytes(it)) => Arc::new(BinaryArray::from_iter_values(it.values)),
         Some(Values::Bools(it)) => Arc::new(BooleanArray::from(it.values)),
-        Some(Values::ArrowIpc(bytes)) => {
-            let batch = StreamReader::try_new(bytes.as_ref(), None).ok().and_then(|mut batches| batches.next()?.ok());
-            let column = batch.as_ref().and_then(|batch| batch.columns().first());
-            column.cloned().ok_or_else(|| wrong("is not an Arrow IPC stream of one column"))?
-        }
+        Some(Values::ArrowIpc(bytes)) => decode::column(&bytes)
+            .map_err(|error| wrong(&format!("is not an Arrow IPC stream of one column: {}", error.message)))?,
         None => return Err(wrong("has no values: set doubles, int64s, strings, bytes, bools or arrow_ipc")),
     };
     let values = match nulls {

@@ -60,6 +60,10 @@ pub(super) async fn serve(
     axum::serve(listener, router(service, settings)).with_graceful_shutdown(stop).await
 }
 
+/// The largest body of a request, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct BodyLimit(usize);
+
 fn router(service: Arc<Tidegate>, settings: &Settings) -> Router {
     let timeout = settings.http_timeout;
     let turns = Arc::new(Turns::new(&service, settings.lookup_wait_max));
@@ -81,6 +85,7 @@ fn router(service: Arc<Tidegate>, settings: &Settings) -> Router {
         })
         .method_not_allowed_fallback(method_not_allowed)
         .layer(Extension(turns))
+        .layer(Extension(BodyLimit(settings.http_body_bytes_max)))
         .layer(DefaultBodyLimit::max(settings.http_body_bytes_max))
         .layer(middleware::from_fn(move |request: Request, next: Next| contain(timeout, request, next)))
         .with_state(service)

@@ -107,14 +107,11 @@ async fn computed_features_agree_between_the_tiers() {
     let (amounts, seats): (ArrayRef, ArrayRef) = (Arc::new(amounts), Arc::new(seats));
     let given = [("amount", &amounts), ("seats", &seats), ("asked_at", &asked)];
 
+    let (fares, keys) = (Selection::Service("fares".to_owned()), vec![("user_id".to_owned(), users.clone())]);
     let lookup = LookupRequest {
-        project: "flights".to_owned(),
-        selection: Selection::Service("fares".to_owned()),
-        full_names: false,
-        include_times: false,
         return_expired: true,
-        keys: vec![("user_id".to_owned(), users.clone())],
         request: given.iter().map(|(name, column)| ((*name).to_owned(), (*column).clone())).collect(),
+        ..LookupRequest::new("flights", fares, keys)
     };
     let reply = bench.service.lookup(&bench.me, &lookup).unwrap();
 

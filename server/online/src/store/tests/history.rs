@@ -46,6 +46,7 @@ fn apply(state: &mut State, key: &str, incoming: &Observation) {
 /// What a view should be.
 struct Model {
     present: State,
+    /// What a load under way holds, and when it is put in place.
     building: Option<State>,
     cursor: Option<i64>,
     version: i64,
@@ -58,9 +59,39 @@ struct Case {
     rng: StdRng,
     view: ViewId,
     model: Model,
+    load: Option<Load>,
     steps: usize,
     /// Whether values are a function of key and times, as they must be when the order of writers is left to chance.
     threads: bool,
+}
+
+/// Observations as columns.
+struct Columns {
+    keys: [ArrayRef; 1],
+    event: arrow_array::TimestampMicrosecondArray,
+    created: arrow_array::TimestampMicrosecondArray,
+    features: [ArrayRef; 1],
+}
+
+impl Columns {
+    fn of(rows: &[(String, Observation)]) -> Self {
+        Self {
+            keys: [strings(rows.iter().map(|(key, _)| key.as_str()))],
+            event: times(rows.iter().map(|(_, row)| row.event)),
+            created: times(rows.iter().map(|(_, row)| row.created)),
+            features: [ints(rows.iter().map(|(_, row)| row.value))],
+        }
+    }
+
+    fn rows(&self, has_keys: bool, origin: Origin) -> Rows<'_> {
+        Rows {
+            keys: if has_keys { &self.keys } else { &[] },
+            event: &self.event,
+            created: Some(&self.created),
+            features: &self.features,
+            origin,
+        }
+    }
 }
 
 fn layout(seed: u64) -> ViewLayout {
@@ -74,7 +105,7 @@ impl Case {
         let view = store.register(&layout(seed)).expect("a view");
         let model = Model { present: State::new(), building: None, cursor: None, version: 0, position: 0 };
         let (steps, threads) = (rng.random_range(2..14), rng.random_bool(0.2));
-        Self { seed, rng, view, model, steps, threads }
+        Self { seed, rng, view, model, load: None, steps, threads }
     }
 
     fn has_keys(&self) -> bool {
@@ -103,19 +134,9 @@ impl Case {
     }
 
     fn write(&self, store: &Store, rows: &[(String, Observation)], commit: Commit) {
-        let keys = [strings(rows.iter().map(|(key, _)| key.as_str()))];
-        let event = times(rows.iter().map(|(_, row)| row.event));
-        let created = times(rows.iter().map(|(_, row)| row.created));
-        let features = [ints(rows.iter().map(|(_, row)| row.value))];
         let pushed = rows.first().is_some_and(|(_, row)| row.pushed);
-        let rows = Rows {
-            keys: if self.has_keys() { &keys } else { &[] },
-            event: &event,
-            created: Some(&created),
-            features: &features,
-            origin: if pushed { Origin::Push } else { table(self.model.version) },
-        };
-        store.write(self.view, rows, commit).expect("a write");
+        let origin = if pushed { Origin::Push } else { table(self.model.version) };
+        store.write(self.view, Columns::of(rows).rows(self.has_keys(), origin), commit).expect("a write");
     }
 
     fn step(&mut self, store: &Store) {
@@ -123,13 +144,13 @@ impl Case {
         match self.rng.random_range(0..10) {
             0..=2 if self.threads => self.push_from_threads(store),
             0..=3 => self.push(store),
-            4..=5 if full => self.build(store),
+            4..=5 if full => self.build(),
             4..=5 => self.increment(store),
-            6 if !full => self.begin(store),
+            6 if !full || self.rng.random_bool(0.2) => self.begin(store),
             7 if full => self.finish(store),
             8 if full && self.rng.random_bool(0.2) => {
                 assert!(store.cancel_full(self.view).expect("cancelled"));
-                self.model.building = None;
+                (self.model.building, self.load) = (None, None);
             }
             _ => self.check_lookup(store),
         }
@@ -144,9 +165,6 @@ impl Case {
     fn pushed(&mut self, rows: &[(String, Observation)]) {
         for (key, row) in rows {
             apply(&mut self.model.present, key, row);
-            if let Some(building) = &mut self.model.building {
-                apply(building, key, row);
-            }
         }
     }
 
@@ -166,7 +184,7 @@ impl Case {
         let rows = self.rows(false);
         let commit = match self.rng.random_bool(0.5) {
             true => Commit::Cursor { version: self.model.version, now: 0 },
-            false => Commit::Progress(self.progress(false)),
+            false => Commit::Progress(self.progress()),
         };
         if matches!(commit, Commit::Cursor { .. }) {
             self.model.cursor = Some(self.model.version);
@@ -178,30 +196,32 @@ impl Case {
         rows.iter().for_each(|(key, row)| apply(&mut self.model.present, key, row));
     }
 
-    fn progress(&mut self, full: bool) -> Progress {
+    fn progress(&mut self) -> Progress {
         self.model.position += 1;
         let (target_version, position) = (self.model.version, self.model.position);
-        Progress { target_version, full, position, rows_read: 0, rows_written: 0, started_at: 0 }
+        Progress { target_version, full: false, position, rows_read: 0, rows_written: 0, started_at: 0 }
     }
 
     fn begin(&mut self, store: &Store) {
         self.model.version += 1;
-        store.begin_full(self.view, self.model.version, 0).expect("begun");
+        let load = store.begin_full(self.view, self.model.version, 0).expect("begun");
+        // Some set every row aside.
+        let buffer = if self.rng.random_bool(0.5) { 1 } else { usize::MAX };
+        self.load = Some(load.with_buffer(buffer));
         self.model.building = Some(State::new());
     }
 
-    fn build(&mut self, store: &Store) {
+    fn build(&mut self) {
         let rows = self.rows(false);
-        let progress = self.progress(true);
-        self.write(store, &rows, Commit::Progress(progress));
+        let (columns, has_keys, origin) = (Columns::of(&rows), self.has_keys(), table(self.model.version));
+        let load = self.load.as_mut().expect("a load under way");
+        load.add(columns.rows(has_keys, origin)).expect("rows");
         let building = self.model.building.as_mut().expect("a refresh under way");
         rows.iter().for_each(|(key, row)| apply(building, key, row));
-        let begun = store.begin_full(self.view, self.model.version, 0).expect("resumed");
-        assert_eq!(begun, progress);
     }
 
     fn finish(&mut self, store: &Store) {
-        store.finish_full(self.view, self.model.version, 0).expect("finished");
+        store.finish_full(self.load.take().expect("a load"), self.model.version, 0).expect("finished");
         let mut next = self.model.building.take().expect("a refresh under way");
         for (key, row) in self.model.present.iter().filter(|(_, row)| row.pushed) {
             let older = |there: &Observation| there.gives_way_to(row) && !row.gives_way_to(there);
@@ -222,7 +242,7 @@ impl Case {
         let key_columns = if self.has_keys() { vec![0] } else { vec![] };
         let used = LookupView { view: self.view, key_columns, alias: "v".to_owned(), features, serve_ttl: None };
         let plan = store.compile(&LookupSpec { views: vec![used] }).expect("a plan");
-        let options = LookupOptions { include_times: true, return_expired: false };
+        let options = LookupOptions { include_times: true, ..LookupOptions::default() };
         let reply = store.lookup(&plan, &[strings(asked.iter().copied())], 0, &options).expect("an answer");
         let feature = reply.feature(0);
         let crate::reply::Values::Int64s(values) = feature.values else { panic!("int64") };
@@ -282,13 +302,20 @@ fn run(seeds: std::ops::Range<u64>, settings: Settings) {
             case.check_lookup(&store);
         }
         if half == 0 {
+            // What was being loaded is gone; the progress says so.
+            cases.iter_mut().for_each(|case| case.load = None);
             store.reopen();
+            for case in cases.iter_mut().filter(|case| case.model.building.is_some()) {
+                assert!(store.progress(case.view).expect("known").is_some_and(|progress| progress.full));
+                case.begin(&store);
+            }
         }
     }
     for case in &mut cases {
         let _printed_on_failure = Seed(case.seed);
         (0..3).for_each(|_| case.check_lookup(&store));
         case.check_scan(&store);
+        case.load = None;
     }
     store.reopen();
     store.wait_for_purges();

@@ -32,10 +32,10 @@ fn hammer(entity_cache_bytes: u64, rounds: i64) {
             let mut version = 0;
             while !done.load(Ordering::SeqCst) {
                 version += 1;
-                let begun = store.begin_full(view, version, 0).expect("begun");
+                let mut load = store.begin_full(view, version, 0).expect("begun");
                 let rows: Vec<_> = KEYS.iter().map(|key| (*key, 0, 0)).collect();
-                write(store, view, &rows, table(version), Commit::Progress(begun)).expect("table rows");
-                store.finish_full(view, version, 0).expect("finished");
+                add(&mut load, &rows, version);
+                store.finish_full(load, version, 0).expect("finished");
             }
         });
         for _ in 0..7 {

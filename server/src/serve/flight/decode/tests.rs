@@ -56,6 +56,40 @@ async fn dictionaries_and_views_are_read() {
     assert_eq!(read(sent).await.unwrap()[0].num_rows(), 3);
 }
 
+fn written(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+/// A stream in a message is one column; whatever its bytes claim, reading them neither panics nor allocates for the claim.
+#[test]
+fn a_column_comes_as_a_stream() {
+    let one = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![Some(3), None])) as ArrayRef)]).unwrap();
+    let good = written(std::slice::from_ref(&one));
+    assert_eq!(&column(&good.clone().into()).unwrap(), one.column(0));
+    assert_eq!(column(&written(&[one.slice(0, 0)]).into()).unwrap().len(), 0);
+    for (bytes, expect) in [
+        (written(&[one.clone(), one.clone()]), "1 columns and 2 batches"),
+        (written(&[batch()]), "3 columns and 1 batches"),
+        (b"garbage".to_vec(), "no Arrow IPC stream"),
+        (good[..good.len() / 2].to_vec(), "cut off"),
+        (Vec::new(), "no data came"),
+    ] {
+        let error = column(&bytes.into()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.message.contains(expect), "{error}");
+    }
+    for at in 0..good.len() {
+        for lie in [[0xff; 4], [0, 0, 0, 0x40], [0; 4], [0x7f, 0, 0, 0]] {
+            let mut bytes = good.clone();
+            let end = (at + 4).min(bytes.len());
+            bytes[at..end].copy_from_slice(&lie[..end - at]);
+            let _ = column(&bytes.into());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_descriptor_may_come_alone() {
     let mut sent = plain(&batch()).await;

@@ -35,6 +35,10 @@ const FEATURES: u32 = 2;
 const VIEWS: u32 = 3;
 const CATALOG_VERSION: u32 = 4;
 const ALL_ARROW_IPC: u32 = 5;
+const AS_OF: u32 = 6;
+
+/// Bytes of a fixed 64-bit field, its tag included.
+const FIXED64: usize = 9;
 
 /// A reply as the bytes of its message.
 ///
@@ -62,7 +66,8 @@ fn in_full(reply: &LookupReply, as_arrow: bool) -> Result<Vec<u8>> {
         + varint_field(reply.catalog_version)
         + columns.iter().map(|column| field(column.length)).sum::<usize>()
         + views.iter().map(|view| field(view.encoded_len())).sum::<usize>()
-        + arrow.as_ref().map_or(0, |bytes| field(bytes.len()));
+        + arrow.as_ref().map_or(0, |bytes| field(bytes.len()))
+        + reply.as_of.map_or(0, |_| FIXED64);
     let mut out = Vec::with_capacity(length);
     put_varint_field(ROWS, rows as u64, &mut out);
     for column in &columns {
@@ -76,6 +81,10 @@ fn in_full(reply: &LookupReply, as_arrow: bool) -> Result<Vec<u8>> {
     put_varint_field(CATALOG_VERSION, reply.catalog_version, &mut out);
     if let Some(arrow) = &arrow {
         put_field(ALL_ARROW_IPC, arrow, &mut out);
+    }
+    if let Some(as_of) = reply.as_of {
+        out.push((AS_OF << 3 | 1) as u8);
+        out.extend_from_slice(&as_of.to_le_bytes());
     }
     debug_assert_eq!(out.len(), length);
     Ok(out)
@@ -115,7 +124,7 @@ impl Heads {
 /// The usual reply: numbers, all there, nothing else asked for.
 fn plain(reply: &LookupReply) -> Option<Vec<u8>> {
     let answer = &reply.answer;
-    if answer.rows == 0 || !answer.views.is_empty() || reply.has_computed() {
+    if answer.rows == 0 || !answer.views.is_empty() || reply.has_computed() || reply.as_of.is_some() {
         return None;
     }
     let values = answer.plain()?;

@@ -28,5 +28,5 @@ fn keys_of_every_type_become_columns() {
 
 #[test]
 fn a_request_without_a_selection_is_refused() {
-    assert_eq!(lookup_request(wire::GetOnlineFeaturesRequest::default()).unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(lookup_request(wire::GetOnlineFeaturesRequest::default(), None).unwrap_err().kind, ErrorKind::Invalid);
 }

@@ -8,7 +8,7 @@ use crate::service::{Packed, Texts, Values};
 use tidegate_schemas::types::DataType;
 
 fn read(body: &str) -> Result<LookupRequest> {
-    request("flights".into(), body.as_bytes())
+    request("flights".into(), body.as_bytes()).map(|(lookup, _)| lookup)
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn what_is_wrong_is_named() {
         (r#"{"service": "s", "keys": {"id": [1, "2"]}}"#, "row 1"),
         (r#"{"service": "s", "keys": {"id": [1.5]}}"#, "`id`, row 0"),
         (r#"{"service": "s", "keys": {"id": [18446744073709551615]}}"#, "integers of 64 bits"),
-        (r#"{"service": "s", "keys": {"id": [null]}}"#, "row 0: null"),
+        (r#"{"service": "s", "keys": {"id": [null]}}"#, "null in row 0; leave such rows out"),
         (r#"{"service": "s", "keys": {"id": [{"base64": "?"}]}}"#, "base64"),
     ] {
         let error = read(body).unwrap_err();

@@ -24,25 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidegate/materialize/v1/materialize.proto\x12\x17tidegate.materialize.v1\"B\n\x12MaterializeRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xb4\x02\n\x13MaterializeProgress\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x41\n\x05phase\x18\x02 \x01(\x0e\x32\x32.tidegate.materialize.v1.MaterializeProgress.Phase\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x03\x12\x12\n\nto_version\x18\x04 \x01(\x03\x12\x11\n\trows_read\x18\x05 \x01(\x04\x12\x12\n\nrows_total\x18\x06 \x01(\x04\x12\x14\n\x0crows_written\x18\x07 \x01(\x04\x12\x14\n\x0crows_skipped\x18\x08 \x01(\x04\x12\x0c\n\x04\x66ull\x18\t \x01(\x08\"A\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_RUNNING\x10\x01\x12\x0e\n\nPHASE_DONE\x10\x02\"/\n\rStatusRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"D\n\x0eStatusResponse\x12\x32\n\x05views\x18\x01 \x03(\x0b\x32#.tidegate.materialize.v1.ViewStatus\"~\n\nViewStatus\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x15\n\rtable_version\x18\x03 \x01(\x03\x12\x17\n\x0fmaterialized_at\x18\x04 \x01(\x03\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12\x13\n\x0bin_progress\x18\x06 \x01(\x08\x32\xdb\x01\n\x12MaterializeService\x12j\n\x0bMaterialize\x12+.tidegate.materialize.v1.MaterializeRequest\x1a,.tidegate.materialize.v1.MaterializeProgress0\x01\x12Y\n\x06Status\x12&.tidegate.materialize.v1.StatusRequest\x1a\'.tidegate.materialize.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidegate/materialize/v1/materialize.proto\x12\x17tidegate.materialize.v1\"/\n\rParityRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"\xb1\x01\n\nViewParity\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x65qual\x18\x03 \x01(\x04\x12\x11\n\tdifferent\x18\x04 \x01(\x04\x12\x0f\n\x07missing\x18\x05 \x01(\x04\x12\r\n\x05\x65xtra\x18\x06 \x01(\x04\x12\r\n\x05\x61head\x18\x07 \x01(\x04\x12\x33\n\x08\x65xamples\x18\x08 \x03(\x0b\x32!.tidegate.materialize.v1.Mismatch\"%\n\x08Mismatch\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\"B\n\x12MaterializeRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xc9\x02\n\x13MaterializeProgress\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x41\n\x05phase\x18\x02 \x01(\x0e\x32\x32.tidegate.materialize.v1.MaterializeProgress.Phase\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x03\x12\x12\n\nto_version\x18\x04 \x01(\x03\x12\x11\n\trows_read\x18\x05 \x01(\x04\x12\x12\n\nrows_total\x18\x06 \x01(\x04\x12\x14\n\x0crows_written\x18\x07 \x01(\x04\x12\x14\n\x0crows_skipped\x18\x08 \x01(\x04\x12\x0c\n\x04\x66ull\x18\t \x01(\x08\x12\x13\n\x0bwrite_token\x18\n \x01(\t\"A\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_RUNNING\x10\x01\x12\x0e\n\nPHASE_DONE\x10\x02\"/\n\rStatusRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"D\n\x0eStatusResponse\x12\x32\n\x05views\x18\x01 \x03(\x0b\x32#.tidegate.materialize.v1.ViewStatus\"~\n\nViewStatus\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x15\n\rtable_version\x18\x03 \x01(\x03\x12\x17\n\x0fmaterialized_at\x18\x04 \x01(\x03\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12\x13\n\x0bin_progress\x18\x06 \x01(\x08\x32\xb4\x02\n\x12MaterializeService\x12j\n\x0bMaterialize\x12+.tidegate.materialize.v1.MaterializeRequest\x1a,.tidegate.materialize.v1.MaterializeProgress0\x01\x12Y\n\x06Status\x12&.tidegate.materialize.v1.StatusRequest\x1a\'.tidegate.materialize.v1.StatusResponse\x12W\n\x06Parity\x12&.tidegate.materialize.v1.ParityRequest\x1a#.tidegate.materialize.v1.ViewParity0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.materialize.v1.materialize_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MATERIALIZEREQUEST']._serialized_start=70
-  _globals['_MATERIALIZEREQUEST']._serialized_end=136
-  _globals['_MATERIALIZEPROGRESS']._serialized_start=139
-  _globals['_MATERIALIZEPROGRESS']._serialized_end=447
-  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_start=382
-  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_end=447
-  _globals['_STATUSREQUEST']._serialized_start=449
-  _globals['_STATUSREQUEST']._serialized_end=496
-  _globals['_STATUSRESPONSE']._serialized_start=498
-  _globals['_STATUSRESPONSE']._serialized_end=566
-  _globals['_VIEWSTATUS']._serialized_start=568
-  _globals['_VIEWSTATUS']._serialized_end=694
-  _globals['_MATERIALIZESERVICE']._serialized_start=697
-  _globals['_MATERIALIZESERVICE']._serialized_end=916
+  _globals['_PARITYREQUEST']._serialized_start=70
+  _globals['_PARITYREQUEST']._serialized_end=117
+  _globals['_VIEWPARITY']._serialized_start=120
+  _globals['_VIEWPARITY']._serialized_end=297
+  _globals['_MISMATCH']._serialized_start=299
+  _globals['_MISMATCH']._serialized_end=336
+  _globals['_MATERIALIZEREQUEST']._serialized_start=338
+  _globals['_MATERIALIZEREQUEST']._serialized_end=404
+  _globals['_MATERIALIZEPROGRESS']._serialized_start=407
+  _globals['_MATERIALIZEPROGRESS']._serialized_end=736
+  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_start=671
+  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_end=736
+  _globals['_STATUSREQUEST']._serialized_start=738
+  _globals['_STATUSREQUEST']._serialized_end=785
+  _globals['_STATUSRESPONSE']._serialized_start=787
+  _globals['_STATUSRESPONSE']._serialized_end=855
+  _globals['_VIEWSTATUS']._serialized_start=857
+  _globals['_VIEWSTATUS']._serialized_end=983
+  _globals['_MATERIALIZESERVICE']._serialized_start=986
+  _globals['_MATERIALIZESERVICE']._serialized_end=1294
 # @@protoc_insertion_point(module_scope)

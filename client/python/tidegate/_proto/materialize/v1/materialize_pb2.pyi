@@ -8,6 +8,42 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ParityRequest(_message.Message):
+    __slots__ = ("project", "views")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    views: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, project: _Optional[str] = ..., views: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ViewParity(_message.Message):
+    __slots__ = ("view", "version", "equal", "different", "missing", "extra", "ahead", "examples")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EQUAL_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    view: str
+    version: int
+    equal: int
+    different: int
+    missing: int
+    extra: int
+    ahead: int
+    examples: _containers.RepeatedCompositeFieldContainer[Mismatch]
+    def __init__(self, view: _Optional[str] = ..., version: _Optional[int] = ..., equal: _Optional[int] = ..., different: _Optional[int] = ..., missing: _Optional[int] = ..., extra: _Optional[int] = ..., ahead: _Optional[int] = ..., examples: _Optional[_Iterable[_Union[Mismatch, _Mapping]]] = ...) -> None: ...
+
+class Mismatch(_message.Message):
+    __slots__ = ("key", "what")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    what: str
+    def __init__(self, key: _Optional[str] = ..., what: _Optional[str] = ...) -> None: ...
+
 class MaterializeRequest(_message.Message):
     __slots__ = ("project", "views", "full")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -19,7 +55,7 @@ class MaterializeRequest(_message.Message):
     def __init__(self, project: _Optional[str] = ..., views: _Optional[_Iterable[str]] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class MaterializeProgress(_message.Message):
-    __slots__ = ("view", "phase", "from_version", "to_version", "rows_read", "rows_total", "rows_written", "rows_skipped", "full")
+    __slots__ = ("view", "phase", "from_version", "to_version", "rows_read", "rows_total", "rows_written", "rows_skipped", "full", "write_token")
     class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PHASE_UNSPECIFIED: _ClassVar[MaterializeProgress.Phase]
@@ -37,6 +73,7 @@ class MaterializeProgress(_message.Message):
     ROWS_WRITTEN_FIELD_NUMBER: _ClassVar[int]
     ROWS_SKIPPED_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
+    WRITE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     view: str
     phase: MaterializeProgress.Phase
     from_version: int
@@ -46,7 +83,8 @@ class MaterializeProgress(_message.Message):
     rows_written: int
     rows_skipped: int
     full: bool
-    def __init__(self, view: _Optional[str] = ..., phase: _Optional[_Union[MaterializeProgress.Phase, str]] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., rows_read: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_written: _Optional[int] = ..., rows_skipped: _Optional[int] = ..., full: _Optional[bool] = ...) -> None: ...
+    write_token: str
+    def __init__(self, view: _Optional[str] = ..., phase: _Optional[_Union[MaterializeProgress.Phase, str]] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., rows_read: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_written: _Optional[int] = ..., rows_skipped: _Optional[int] = ..., full: _Optional[bool] = ..., write_token: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("project", "views")

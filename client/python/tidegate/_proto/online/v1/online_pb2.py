@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidegate/online/v1/online.proto\x12\x12tidegate.online.v1\"g\n\x1bStreamOnlineFeaturesRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12<\n\x06lookup\x18\x02 \x01(\x0b\x32,.tidegate.online.v1.GetOnlineFeaturesRequest\"\xa7\x01\n\x1cStreamOnlineFeaturesResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12>\n\x05reply\x18\x02 \x01(\x0b\x32-.tidegate.online.v1.GetOnlineFeaturesResponseH\x00\x12\x30\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1f.tidegate.online.v1.StreamErrorH\x00\x42\t\n\x07outcome\",\n\x0bStreamError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xf3\x02\n\x18GetOnlineFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x19\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\tH\x00\x12\x39\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32%.tidegate.online.v1.FeatureReferencesH\x00\x12+\n\x04keys\x18\x04 \x03(\x0b\x32\x1d.tidegate.online.v1.KeyColumn\x12\x1a\n\x12\x66ull_feature_names\x18\x05 \x01(\x08\x12\x15\n\rinclude_times\x18\x06 \x01(\x08\x12\x16\n\x0ereturn_expired\x18\x07 \x01(\x08\x12/\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x1f.tidegate.online.v1.ReplyFormat\x12:\n\x0frequest_columns\x18\t \x03(\x0b\x32!.tidegate.online.v1.RequestColumnB\x0b\n\tselection\"\xce\x02\n\rRequestColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x07\x64oubles\x18\x02 \x01(\x0b\x32 .tidegate.online.v1.DoubleValuesH\x00\x12\x31\n\x06int64s\x18\x03 \x01(\x0b\x32\x1f.tidegate.online.v1.Int64ValuesH\x00\x12\x33\n\x07strings\x18\x04 \x01(\x0b\x32 .tidegate.online.v1.StringValuesH\x00\x12\x30\n\x05\x62ytes\x18\x05 \x01(\x0b\x32\x1f.tidegate.online.v1.BytesValuesH\x00\x12/\n\x05\x62ools\x18\x06 \x01(\x0b\x32\x1e.tidegate.online.v1.BoolValuesH\x00\x12\x13\n\tarrow_ipc\x18\x07 \x01(\x0cH\x00\x12\x10\n\x08presence\x18\x08 \x03(\x08\x42\x08\n\x06values\"\'\n\x11\x46\x65\x61tureReferences\x12\x12\n\nreferences\x18\x01 \x03(\t\"\xee\x01\n\tKeyColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06int64s\x18\x02 \x01(\x0b\x32\x1f.tidegate.online.v1.Int64ValuesH\x00\x12\x33\n\x07strings\x18\x03 \x01(\x0b\x32 .tidegate.online.v1.StringValuesH\x00\x12\x30\n\x05\x62ytes\x18\x04 \x01(\x0b\x32\x1f.tidegate.online.v1.BytesValuesH\x00\x12/\n\x05\x62ools\x18\x05 \x01(\x0b\x32\x1e.tidegate.online.v1.BoolValuesH\x00\x42\x08\n\x06values\"\x1d\n\x0bInt64Values\x12\x0e\n\x06values\x18\x01 \x03(\x10\"\x1d\n\x0bInt32Values\x12\x0e\n\x06values\x18\x01 \x03(\x0f\"\x1e\n\x0c\x44oubleValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1d\n\x0b\x46loatValues\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x1c\n\nBoolValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x1d\n\x0b\x42ytesValues\x12\x0e\n\x06values\x18\x01 \x03(\x0c\"\xb8\x01\n\x19GetOnlineFeaturesResponse\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x33\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32!.tidegate.online.v1.FeatureColumn\x12,\n\x05views\x18\x03 \x03(\x0b\x32\x1d.tidegate.online.v1.ViewTimes\x12\x17\n\x0f\x63\x61talog_version\x18\x04 \x01(\x04\x12\x11\n\tarrow_ipc\x18\x05 \x01(\x0c\"\xa2\x04\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdata_type\x18\x02 \x01(\t\x12\x33\n\x07\x64oubles\x18\x03 \x01(\x0b\x32 .tidegate.online.v1.DoubleValuesH\x00\x12\x31\n\x06\x66loats\x18\x04 \x01(\x0b\x32\x1f.tidegate.online.v1.FloatValuesH\x00\x12\x31\n\x06int64s\x18\x05 \x01(\x0b\x32\x1f.tidegate.online.v1.Int64ValuesH\x00\x12\x31\n\x06int32s\x18\x06 \x01(\x0b\x32\x1f.tidegate.online.v1.Int32ValuesH\x00\x12/\n\x05\x62ools\x18\x07 \x01(\x0b\x32\x1e.tidegate.online.v1.BoolValuesH\x00\x12\x33\n\x07strings\x18\x08 \x01(\x0b\x32 .tidegate.online.v1.StringValuesH\x00\x12\x30\n\x05\x62ytes\x18\t \x01(\x0b\x32\x1f.tidegate.online.v1.BytesValuesH\x00\x12\x13\n\tarrow_ipc\x18\n \x01(\x0cH\x00\x12\x10\n\x08presence\x18\x0b \x03(\x08\x12,\n\x08statuses\x18\x0c \x03(\x0e\x32\x1a.tidegate.online.v1.Status\x12+\n\x07reasons\x18\r \x03(\x0e\x32\x1a.tidegate.online.v1.StatusB\x08\n\x06values\"<\n\tViewTimes\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x13\n\x0b\x65vent_times\x18\x02 \x03(\x10\x12\x0c\n\x04\x61ges\x18\x03 \x03(\x10*C\n\x0bReplyFormat\x12\x1c\n\x18REPLY_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPLY_FORMAT_ARROW\x10\x01*\x98\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_PRESENT\x10\x01\x12\x0f\n\x0bSTATUS_NULL\x10\x02\x12\x14\n\x10STATUS_NOT_FOUND\x10\x03\x12\x12\n\x0eSTATUS_EXPIRED\x10\x04\x12\x14\n\x10STATUS_DEFAULTED\x10\x05\x12\x11\n\rSTATUS_FAILED\x10\x06\x32\x80\x02\n\rOnlineService\x12p\n\x11GetOnlineFeatures\x12,.tidegate.online.v1.GetOnlineFeaturesRequest\x1a-.tidegate.online.v1.GetOnlineFeaturesResponse\x12}\n\x14StreamOnlineFeatures\x12/.tidegate.online.v1.StreamOnlineFeaturesRequest\x1a\x30.tidegate.online.v1.StreamOnlineFeaturesResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidegate/online/v1/online.proto\x12\x12tidegate.online.v1\"g\n\x1bStreamOnlineFeaturesRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12<\n\x06lookup\x18\x02 \x01(\x0b\x32,.tidegate.online.v1.GetOnlineFeaturesRequest\"\xa7\x01\n\x1cStreamOnlineFeaturesResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12>\n\x05reply\x18\x02 \x01(\x0b\x32-.tidegate.online.v1.GetOnlineFeaturesResponseH\x00\x12\x30\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1f.tidegate.online.v1.StreamErrorH\x00\x42\t\n\x07outcome\",\n\x0bStreamError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xbd\x03\n\x18GetOnlineFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x19\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\tH\x00\x12\x39\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32%.tidegate.online.v1.FeatureReferencesH\x00\x12+\n\x04keys\x18\x04 \x03(\x0b\x32\x1d.tidegate.online.v1.KeyColumn\x12\x1a\n\x12\x66ull_feature_names\x18\x05 \x01(\x08\x12\x15\n\rinclude_times\x18\x06 \x01(\x08\x12\x16\n\x0ereturn_expired\x18\x07 \x01(\x08\x12/\n\x06\x66ormat\x18\x08 \x01(\x0e\x32\x1f.tidegate.online.v1.ReplyFormat\x12:\n\x0frequest_columns\x18\t \x03(\x0b\x32!.tidegate.online.v1.RequestColumn\x12\x12\n\x05\x61s_of\x18\n \x01(\x10H\x01\x88\x01\x01\x12\x15\n\rallow_partial\x18\x0b \x01(\x08\x12\x13\n\x0b\x61\x66ter_write\x18\x0c \x01(\tB\x0b\n\tselectionB\x08\n\x06_as_of\"\xce\x02\n\rRequestColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x07\x64oubles\x18\x02 \x01(\x0b\x32 .tidegate.online.v1.DoubleValuesH\x00\x12\x31\n\x06int64s\x18\x03 \x01(\x0b\x32\x1f.tidegate.online.v1.Int64ValuesH\x00\x12\x33\n\x07strings\x18\x04 \x01(\x0b\x32 .tidegate.online.v1.StringValuesH\x00\x12\x30\n\x05\x62ytes\x18\x05 \x01(\x0b\x32\x1f.tidegate.online.v1.BytesValuesH\x00\x12/\n\x05\x62ools\x18\x06 \x01(\x0b\x32\x1e.tidegate.online.v1.BoolValuesH\x00\x12\x13\n\tarrow_ipc\x18\x07 \x01(\x0cH\x00\x12\x10\n\x08presence\x18\x08 \x03(\x08\x42\x08\n\x06values\"\'\n\x11\x46\x65\x61tureReferences\x12\x12\n\nreferences\x18\x01 \x03(\t\"\xee\x01\n\tKeyColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06int64s\x18\x02 \x01(\x0b\x32\x1f.tidegate.online.v1.Int64ValuesH\x00\x12\x33\n\x07strings\x18\x03 \x01(\x0b\x32 .tidegate.online.v1.StringValuesH\x00\x12\x30\n\x05\x62ytes\x18\x04 \x01(\x0b\x32\x1f.tidegate.online.v1.BytesValuesH\x00\x12/\n\x05\x62ools\x18\x05 \x01(\x0b\x32\x1e.tidegate.online.v1.BoolValuesH\x00\x42\x08\n\x06values\"\x1d\n\x0bInt64Values\x12\x0e\n\x06values\x18\x01 \x03(\x10\"\x1d\n\x0bInt32Values\x12\x0e\n\x06values\x18\x01 \x03(\x0f\"\x1e\n\x0c\x44oubleValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x1d\n\x0b\x46loatValues\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x1c\n\nBoolValues\x12\x0e\n\x06values\x18\x01 \x03(\x08\"\x1e\n\x0cStringValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x1d\n\x0b\x42ytesValues\x12\x0e\n\x06values\x18\x01 \x03(\x0c\"\xd6\x01\n\x19GetOnlineFeaturesResponse\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x33\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32!.tidegate.online.v1.FeatureColumn\x12,\n\x05views\x18\x03 \x03(\x0b\x32\x1d.tidegate.online.v1.ViewTimes\x12\x17\n\x0f\x63\x61talog_version\x18\x04 \x01(\x04\x12\x11\n\tarrow_ipc\x18\x05 \x01(\x0c\x12\x12\n\x05\x61s_of\x18\x06 \x01(\x10H\x00\x88\x01\x01\x42\x08\n\x06_as_of\"\xa2\x04\n\rFeatureColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tdata_type\x18\x02 \x01(\t\x12\x33\n\x07\x64oubles\x18\x03 \x01(\x0b\x32 .tidegate.online.v1.DoubleValuesH\x00\x12\x31\n\x06\x66loats\x18\x04 \x01(\x0b\x32\x1f.tidegate.online.v1.FloatValuesH\x00\x12\x31\n\x06int64s\x18\x05 \x01(\x0b\x32\x1f.tidegate.online.v1.Int64ValuesH\x00\x12\x31\n\x06int32s\x18\x06 \x01(\x0b\x32\x1f.tidegate.online.v1.Int32ValuesH\x00\x12/\n\x05\x62ools\x18\x07 \x01(\x0b\x32\x1e.tidegate.online.v1.BoolValuesH\x00\x12\x33\n\x07strings\x18\x08 \x01(\x0b\x32 .tidegate.online.v1.StringValuesH\x00\x12\x30\n\x05\x62ytes\x18\t \x01(\x0b\x32\x1f.tidegate.online.v1.BytesValuesH\x00\x12\x13\n\tarrow_ipc\x18\n \x01(\x0cH\x00\x12\x10\n\x08presence\x18\x0b \x03(\x08\x12,\n\x08statuses\x18\x0c \x03(\x0e\x32\x1a.tidegate.online.v1.Status\x12+\n\x07reasons\x18\r \x03(\x0e\x32\x1a.tidegate.online.v1.StatusB\x08\n\x06values\"<\n\tViewTimes\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x13\n\x0b\x65vent_times\x18\x02 \x03(\x10\x12\x0c\n\x04\x61ges\x18\x03 \x03(\x10*C\n\x0bReplyFormat\x12\x1c\n\x18REPLY_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPLY_FORMAT_ARROW\x10\x01*\x98\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_PRESENT\x10\x01\x12\x0f\n\x0bSTATUS_NULL\x10\x02\x12\x14\n\x10STATUS_NOT_FOUND\x10\x03\x12\x12\n\x0eSTATUS_EXPIRED\x10\x04\x12\x14\n\x10STATUS_DEFAULTED\x10\x05\x12\x11\n\rSTATUS_FAILED\x10\x06\x32\x80\x02\n\rOnlineService\x12p\n\x11GetOnlineFeatures\x12,.tidegate.online.v1.GetOnlineFeaturesRequest\x1a-.tidegate.online.v1.GetOnlineFeaturesResponse\x12}\n\x14StreamOnlineFeatures\x12/.tidegate.online.v1.StreamOnlineFeaturesRequest\x1a\x30.tidegate.online.v1.StreamOnlineFeaturesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidegate.online.v1.online_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLYFORMAT']._serialized_start=2385
-  _globals['_REPLYFORMAT']._serialized_end=2452
-  _globals['_STATUS']._serialized_start=2455
-  _globals['_STATUS']._serialized_end=2607
+  _globals['_REPLYFORMAT']._serialized_start=2489
+  _globals['_REPLYFORMAT']._serialized_end=2556
+  _globals['_STATUS']._serialized_start=2559
+  _globals['_STATUS']._serialized_end=2711
   _globals['_STREAMONLINEFEATURESREQUEST']._serialized_start=55
   _globals['_STREAMONLINEFEATURESREQUEST']._serialized_end=158
   _globals['_STREAMONLINEFEATURESRESPONSE']._serialized_start=161
@@ -42,33 +42,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMERROR']._serialized_start=330
   _globals['_STREAMERROR']._serialized_end=374
   _globals['_GETONLINEFEATURESREQUEST']._serialized_start=377
-  _globals['_GETONLINEFEATURESREQUEST']._serialized_end=748
-  _globals['_REQUESTCOLUMN']._serialized_start=751
-  _globals['_REQUESTCOLUMN']._serialized_end=1085
-  _globals['_FEATUREREFERENCES']._serialized_start=1087
-  _globals['_FEATUREREFERENCES']._serialized_end=1126
-  _globals['_KEYCOLUMN']._serialized_start=1129
-  _globals['_KEYCOLUMN']._serialized_end=1367
-  _globals['_INT64VALUES']._serialized_start=1369
-  _globals['_INT64VALUES']._serialized_end=1398
-  _globals['_INT32VALUES']._serialized_start=1400
-  _globals['_INT32VALUES']._serialized_end=1429
-  _globals['_DOUBLEVALUES']._serialized_start=1431
-  _globals['_DOUBLEVALUES']._serialized_end=1461
-  _globals['_FLOATVALUES']._serialized_start=1463
-  _globals['_FLOATVALUES']._serialized_end=1492
-  _globals['_BOOLVALUES']._serialized_start=1494
-  _globals['_BOOLVALUES']._serialized_end=1522
-  _globals['_STRINGVALUES']._serialized_start=1524
-  _globals['_STRINGVALUES']._serialized_end=1554
-  _globals['_BYTESVALUES']._serialized_start=1556
-  _globals['_BYTESVALUES']._serialized_end=1585
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=1588
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=1772
-  _globals['_FEATURECOLUMN']._serialized_start=1775
-  _globals['_FEATURECOLUMN']._serialized_end=2321
-  _globals['_VIEWTIMES']._serialized_start=2323
-  _globals['_VIEWTIMES']._serialized_end=2383
-  _globals['_ONLINESERVICE']._serialized_start=2610
-  _globals['_ONLINESERVICE']._serialized_end=2866
+  _globals['_GETONLINEFEATURESREQUEST']._serialized_end=822
+  _globals['_REQUESTCOLUMN']._serialized_start=825
+  _globals['_REQUESTCOLUMN']._serialized_end=1159
+  _globals['_FEATUREREFERENCES']._serialized_start=1161
+  _globals['_FEATUREREFERENCES']._serialized_end=1200
+  _globals['_KEYCOLUMN']._serialized_start=1203
+  _globals['_KEYCOLUMN']._serialized_end=1441
+  _globals['_INT64VALUES']._serialized_start=1443
+  _globals['_INT64VALUES']._serialized_end=1472
+  _globals['_INT32VALUES']._serialized_start=1474
+  _globals['_INT32VALUES']._serialized_end=1503
+  _globals['_DOUBLEVALUES']._serialized_start=1505
+  _globals['_DOUBLEVALUES']._serialized_end=1535
+  _globals['_FLOATVALUES']._serialized_start=1537
+  _globals['_FLOATVALUES']._serialized_end=1566
+  _globals['_BOOLVALUES']._serialized_start=1568
+  _globals['_BOOLVALUES']._serialized_end=1596
+  _globals['_STRINGVALUES']._serialized_start=1598
+  _globals['_STRINGVALUES']._serialized_end=1628
+  _globals['_BYTESVALUES']._serialized_start=1630
+  _globals['_BYTESVALUES']._serialized_end=1659
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=1662
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=1876
+  _globals['_FEATURECOLUMN']._serialized_start=1879
+  _globals['_FEATURECOLUMN']._serialized_end=2425
+  _globals['_VIEWTIMES']._serialized_start=2427
+  _globals['_VIEWTIMES']._serialized_end=2487
+  _globals['_ONLINESERVICE']._serialized_start=2714
+  _globals['_ONLINESERVICE']._serialized_end=2970
 # @@protoc_insertion_point(module_scope)

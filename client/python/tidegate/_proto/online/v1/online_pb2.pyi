@@ -59,7 +59,7 @@ class StreamError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class GetOnlineFeaturesRequest(_message.Message):
-    __slots__ = ("project", "feature_service", "features", "keys", "full_feature_names", "include_times", "return_expired", "format", "request_columns")
+    __slots__ = ("project", "feature_service", "features", "keys", "full_feature_names", "include_times", "return_expired", "format", "request_columns", "as_of", "allow_partial", "after_write")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,9 @@ class GetOnlineFeaturesRequest(_message.Message):
     RETURN_EXPIRED_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_WRITE_FIELD_NUMBER: _ClassVar[int]
     project: str
     feature_service: str
     features: FeatureReferences
@@ -78,7 +81,10 @@ class GetOnlineFeaturesRequest(_message.Message):
     return_expired: bool
     format: ReplyFormat
     request_columns: _containers.RepeatedCompositeFieldContainer[RequestColumn]
-    def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., keys: _Optional[_Iterable[_Union[KeyColumn, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., include_times: _Optional[bool] = ..., return_expired: _Optional[bool] = ..., format: _Optional[_Union[ReplyFormat, str]] = ..., request_columns: _Optional[_Iterable[_Union[RequestColumn, _Mapping]]] = ...) -> None: ...
+    as_of: int
+    allow_partial: bool
+    after_write: str
+    def __init__(self, project: _Optional[str] = ..., feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureReferences, _Mapping]] = ..., keys: _Optional[_Iterable[_Union[KeyColumn, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., include_times: _Optional[bool] = ..., return_expired: _Optional[bool] = ..., format: _Optional[_Union[ReplyFormat, str]] = ..., request_columns: _Optional[_Iterable[_Union[RequestColumn, _Mapping]]] = ..., as_of: _Optional[int] = ..., allow_partial: _Optional[bool] = ..., after_write: _Optional[str] = ...) -> None: ...
 
 class RequestColumn(_message.Message):
     __slots__ = ("name", "doubles", "int64s", "strings", "bytes", "bools", "arrow_ipc", "presence")
@@ -163,18 +169,20 @@ class BytesValues(_message.Message):
     def __init__(self, values: _Optional[_Iterable[_builtins.bytes]] = ...) -> None: ...
 
 class GetOnlineFeaturesResponse(_message.Message):
-    __slots__ = ("rows", "features", "views", "catalog_version", "arrow_ipc")
+    __slots__ = ("rows", "features", "views", "catalog_version", "arrow_ipc", "as_of")
     ROWS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     VIEWS_FIELD_NUMBER: _ClassVar[int]
     CATALOG_VERSION_FIELD_NUMBER: _ClassVar[int]
     ARROW_IPC_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     rows: int
     features: _containers.RepeatedCompositeFieldContainer[FeatureColumn]
     views: _containers.RepeatedCompositeFieldContainer[ViewTimes]
     catalog_version: int
     arrow_ipc: _builtins.bytes
-    def __init__(self, rows: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureColumn, _Mapping]]] = ..., views: _Optional[_Iterable[_Union[ViewTimes, _Mapping]]] = ..., catalog_version: _Optional[int] = ..., arrow_ipc: _Optional[_builtins.bytes] = ...) -> None: ...
+    as_of: int
+    def __init__(self, rows: _Optional[int] = ..., features: _Optional[_Iterable[_Union[FeatureColumn, _Mapping]]] = ..., views: _Optional[_Iterable[_Union[ViewTimes, _Mapping]]] = ..., catalog_version: _Optional[int] = ..., arrow_ipc: _Optional[_builtins.bytes] = ..., as_of: _Optional[int] = ...) -> None: ...
 
 class FeatureColumn(_message.Message):
     __slots__ = ("name", "data_type", "doubles", "floats", "int64s", "int32s", "bools", "strings", "bytes", "arrow_ipc", "presence", "statuses", "reasons")

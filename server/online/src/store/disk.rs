@@ -1,0 +1,45 @@
+//! Room on the disk: writes stop before there is none left.
+//!
+//! A database that ran into a full disk refuses writes until it is opened again, and cannot even tidy up. So some space is kept in
+//! reserve: what would touch it is refused, and is taken again as soon as there is room. Lookups never ask.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statvfs;
+
+use crate::{Error, Result};
+
+/// The disk a store lies on.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    path: PathBuf,
+    reserve: u64,
+}
+
+impl Disk {
+    /// Keeps so many bytes free on the disk of this folder; 0 does not look.
+    pub(crate) fn new(path: &Path, reserve: u64) -> Self {
+        Self { path: path.to_owned(), reserve }
+    }
+
+    /// Refuses a write that would use the reserve.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`].
+    pub(crate) fn has_room(&self) -> Result<()> {
+        if self.reserve == 0 {
+            return Ok(());
+        }
+        let Some(free) = self.free() else { return Ok(()) };
+        match free < self.reserve {
+            true => Err(Error::NoRoom { path: self.path.clone(), free, reserve: self.reserve }),
+            false => Ok(()),
+        }
+    }
+
+    /// Bytes that this process may still use, where the system tells.
+    pub(crate) fn free(&self) -> Option<u64> {
+        let found = statvfs(&self.path).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}

@@ -1,0 +1,153 @@
+//! How much long work runs at once: so many training sets, so many queries. Others wait a while for a place, and are then refused
+//! with advice; lookups take no place and never wait for one.
+//!
+//! A place is held as long as its work has something to give. A reader that takes nothing is cut off ([`attended`]), or a few of
+//! them would keep everybody else out and hold the memory of their plans.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tidegate_offline::runtime::Runtime;
+use tidegate_schemas::error::ErrorKind;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Batches, Error, Result};
+use crate::config;
+
+/// Those who may wait, for each place there is.
+const WAITING_PER_PLACE: usize = 4;
+
+/// The classes of long work.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// Training sets, seals, audits, lookups in history.
+    pub(super) training_sets: Class,
+    /// Queries.
+    pub(super) queries: Class,
+    reader_timeout: Duration,
+}
+
+/// Work of one class.
+#[derive(Debug)]
+pub(super) struct Class {
+    what: &'static str,
+    setting: &'static str,
+    count: usize,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    wait_max: Duration,
+}
+
+/// The right to run, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _held: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    pub(super) fn new(plans: &config::Plans) -> Self {
+        let class = |what, setting, count: usize| Class {
+            what,
+            setting,
+            count: count.max(1),
+            places: Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS))),
+            waiting: AtomicUsize::new(0),
+            wait_max: plans.max_wait,
+        };
+        Self {
+            training_sets: class("training sets", "plans.training_sets", plans.training_sets),
+            queries: class("queries", "plans.queries", plans.queries),
+            reader_timeout: plans.reader_timeout,
+        }
+    }
+
+    /// Holds a place as long as the batches are read; see [`attended`].
+    pub(super) fn attended(&self, place: Place, plans: &Runtime, batches: Batches) -> Batches {
+        attended(place, plans, batches, self.reader_timeout)
+    }
+}
+
+impl Class {
+    /// A place, as soon as there is one.
+    ///
+    /// # Errors
+    /// `Unavailable` when none came free in time, or when many wait already.
+    pub(super) async fn place(&self) -> Result<Place> {
+        if let Ok(held) = self.places.clone().try_acquire_owned() {
+            return Ok(Place { _held: held });
+        }
+        let waiting = Waiting::new(&self.waiting);
+        if waiting.ahead >= self.count * WAITING_PER_PLACE {
+            return Err(self.refusal());
+        }
+        match tokio::time::timeout(self.wait_max, self.places.clone().acquire_owned()).await {
+            Ok(Ok(held)) => Ok(Place { _held: held }),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    fn refusal(&self) -> Error {
+        let Self { what, setting, count, .. } = self;
+        let message =
+            format!("{count} {what} run already and others wait; try again in a moment, or raise `{setting}`");
+        Error::new(ErrorKind::Unavailable, message)
+    }
+}
+
+/// One that waits, until it is dropped.
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    ahead: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Hands batches over as they are taken. When none was taken for so long, what produces them is dropped, its place is free, and the
+/// reader gets an error in place of the rest.
+fn attended(place: Place, plans: &Runtime, batches: Batches, timeout: Duration) -> Batches {
+    let Batches { schema, mut stream, counts } = batches;
+    let (taken, given) = mpsc::channel(1);
+    plans.handle().spawn(async move {
+        let _place = place;
+        while let Some(batch) = tokio::select! { batch = stream.next() => batch, () = taken.closed() => None } {
+            match tokio::time::timeout(timeout, taken.reserve()).await {
+                Ok(Ok(slot)) => slot.send(batch),
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    drop(stream);
+                    drop(_place);
+                    // Whoever comes to read after all must not take what there is for everything.
+                    let _ = taken.send(Err(abandoned(timeout))).await;
+                    return;
+                }
+            }
+        }
+    });
+    Batches { counts, ..Batches::new(schema, ReceiverStream::new(given)) }
+}
+
+fn abandoned(timeout: Duration) -> Error {
+    tracing::warn!(seconds = timeout.as_secs_f64(), "a result was dropped: nobody read it");
+    Error::new(
+        ErrorKind::Deadline,
+        format!(
+            "nothing of the result was read for {timeout:?}, so the rest was dropped; read it as it comes, or raise `plans.reader_timeout`"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests;
