@@ -150,6 +150,11 @@ def materialize(client: tidegate.Client) -> None:
     for report in reports:
         print(f"  {report}")
     print(f"  in {clock()}")
+    with timed() as clock:
+        compared = client.parity()
+    equal = sum(view.equal for view in compared)
+    wrong = sum(view.different + view.missing + view.extra for view in compared)
+    print(f"  compared key by key with the tables in {clock()}: {equal:,} are equal, {wrong:,} are not")
 
 
 def look_up(client: tidegate.Client) -> None:

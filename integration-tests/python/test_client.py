@@ -538,6 +538,45 @@ def test_materialization_catches_up_and_rebuilds(client: tidegate.Client) -> Non
     assert client.get_online_features({"user_id": 7}, ["user_stats:total"]).to_dict()["total"] == [7.0]
     (report,) = client.materialize("user_stats", progress=False)
     assert report.rows_written == 0
+    (parity,) = client.parity("user_stats")
+    assert parity.holds and parity.equal > 0 and parity.ahead == 0 and not parity.examples
+    assert parity.version == report.to_version
+    with pytest.raises(tidegate.NotFoundError, match="user_stats"):
+        client.parity("user_stat")
+
+
+def test_history_answers_as_of_a_time(client: tidegate.Client) -> None:
+    client.materialize(progress=False)
+    keys, asked = {"user_id": [row["user_id"] for row in ORDERS]}, ["user_stats"]
+    served = client.get_online_features(keys, asked, include_times=True, return_expired=True)
+    now = client.get_online_features(keys, asked, include_times=True, return_expired=True, as_of=datetime.now(UTC))
+    assert served.as_of is None and now.as_of is not None
+    # As text: NaN is not equal to itself.
+    assert str(now.to_dict()) == str(served.to_dict()) and now.statuses == served.statuses
+    assert now.event_times == served.event_times
+    before = client.get_online_features(keys, asked, as_of=T0 - 365 * DAY)
+    found = {status for statuses in before.statuses.values() for status in statuses}
+    assert found <= {Status.NOT_FOUND, Status.DEFAULTED}
+    with pytest.raises(tidegate.InvalidError, match="as_of"):
+        client.get_online_features(keys, asked, as_of="soon")
+
+
+def test_a_lookup_sees_a_write_it_knows_of(client: tidegate.Client) -> None:
+    (report,) = client.materialize("user_stats", progress=False)
+    keys = {"user_id": [1]}
+    assert len(client.get_online_features(keys, ["user_stats"], after_write=report.write_token)) == 1
+    other = report.write_token[::-1].replace(":", "", 1) + ":1"
+    with pytest.raises(tidegate.PreconditionError, match="another server"):
+        client.get_online_features(keys, ["user_stats"], after_write=other)
+    with pytest.raises(tidegate.InvalidError, match="token"):
+        client.get_online_features(keys, ["user_stats"], after_write="yesterday")
+
+
+def test_partial_answers_are_whole_where_there_is_time(client: tidegate.Client) -> None:
+    keys = {"user_id": [1, 2]}
+    whole = client.get_online_features(keys, ["user_stats"])
+    part = client.get_online_features(keys, ["user_stats"], timeout=30, allow_partial=True)
+    assert str(part.to_dict()) == str(whole.to_dict()) and part.statuses == whole.statuses
 
 
 @pytest.mark.parametrize(

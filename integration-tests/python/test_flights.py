@@ -71,6 +71,12 @@ def test_equals_duckdb_on_every_flight(training: pa.Table, inputs: dict[str, Pat
     assert {name: count for name, count in wrong.items() if count} == {}
 
 
+def test_what_is_served_is_in_the_tables(flights: tidegate.Client) -> None:
+    reports = flights.parity()
+    assert reports and all(report.equal > 0 for report in reports)
+    assert [(report.view, report.examples) for report in reports if not report.holds] == []
+
+
 def test_keeps_the_spine(training: pa.Table, inputs: dict[str, Path]) -> None:
     spine = pq.read_table(inputs["flights"]).replace_schema_metadata(None)
     assert training.column_names[: spine.num_columns] == spine.column_names

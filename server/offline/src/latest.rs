@@ -4,6 +4,8 @@
 //! where it was found; then the payload of the winners alone is decoded, file by file. When the pool grants too little memory
 //! for the map, the keys are split in two by hash and each half is taken in a pass of its own, and so on.
 
+mod best;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,9 +16,9 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::TryStreamExt;
-use hashbrown::HashMap;
-use tidegate_schemas::time::{Address, Rank, supersedes};
 use tokio::sync::mpsc::Sender;
+
+use best::{Best, Candidate, ENTRY_BYTES};
 
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
@@ -25,9 +27,6 @@ use crate::table::snapshot::{DataFile, Snapshot};
 
 /// Most parts the keys are split into.
 const MOST_PARTS: u64 = 4096;
-
-/// What the map takes for a key beside its bytes: rank, place, box, a share of empty slots.
-const ENTRY_BYTES: usize = 128;
 
 /// Memory is reserved this many bytes at a time.
 const RESERVE_BYTES: usize = 1 << 20;
@@ -144,9 +143,6 @@ fn hash(key: &[u8]) -> u64 {
     ahash::RandomState::with_seeds(a, b, c, d).hash_one(key)
 }
 
-/// Where a key's best observation is: its rank, and the file it is in.
-type Best = HashMap<Box<[u8]>, (Rank, usize), ahash::RandomState>;
-
 struct Search<'a> {
     snapshot: &'a Arc<Snapshot>,
     files: &'a [DataFile],
@@ -180,7 +176,7 @@ impl Search<'_> {
 
     /// Phase 1: for each file the rows that won, ascending.
     async fn winners(&mut self, share: Share) -> Result<Vec<Vec<u64>>> {
-        let (mut best, mut skipped) = (Best::default(), 0);
+        let (mut best, mut skipped) = (Best::new(self.files), 0);
         self.seen.rows.store(0, Relaxed);
         let columns = self.spec.ranked_columns();
         let options = ReadOptions { columns: Some(columns), ..ReadOptions::default() };
@@ -196,17 +192,14 @@ impl Search<'_> {
             }
         }
         self.seen.skipped.store(skipped, Relaxed);
-        let mut winners = vec![Vec::new(); self.files.len()];
-        for (rank, file) in best.into_values() {
-            winners[file].push(rank.address.row);
-        }
+        let mut winners = best.winners();
         winners.iter_mut().for_each(|rows| rows.sort_unstable());
         Ok(winners)
     }
 
     fn take(
         &mut self,
-        best: &mut Best,
+        best: &mut Best<'_>,
         share: Share,
         index: usize,
         converter: &RowConverter,
@@ -220,7 +213,6 @@ impl Search<'_> {
         let created = batch.columns().get(key_count + 1).map(micros).transpose()?;
         let events = events.as_primitive::<TimestampMicrosecondType>();
         let created = created.as_ref().map(|times| times.as_primitive::<TimestampMicrosecondType>());
-        let (version, order) = (self.files[index].added_version, self.files[index].order);
         let mut skipped = 0;
         for (at, &row) in rows.iter().enumerate() {
             if events.is_null(at) || keys.iter().any(|key| key.is_null(at)) {
@@ -232,19 +224,13 @@ impl Search<'_> {
             if !share.holds(key) {
                 continue;
             }
-            let rank = Rank {
+            let candidate = Candidate {
                 event: events.value(at),
                 created: created.filter(|times| times.is_valid(at)).map(|times| times.value(at)),
-                address: Address { version, file: order, row },
+                file: index,
+                row,
             };
-            match best.get_mut(key) {
-                Some(known) if supersedes(&rank, &known.0) => *known = (rank, index),
-                Some(_) => {}
-                None => {
-                    self.reserve(best.len(), key.len())?;
-                    best.insert(key.into(), (rank, index));
-                }
-            }
+            best.take(key, candidate, |known| self.reserve(known, key.len()))?;
         }
         Ok(skipped)
     }

@@ -88,6 +88,10 @@ impl Load {
     pub fn add(&mut self, rows: Rows<'_>) -> Result<()> {
         let encoder = RowEncoder::new(&self.layout.features, &self.layout.shape, rows.features)?;
         let incoming = Incoming::new(&self.view, &rows)?;
+        // Memory that was never touched costs more than what is done in it: one piece, used again for each run.
+        self.buffer
+            .bytes
+            .reserve_exact(self.buffer_bytes.min(BUFFER_BYTES).saturating_sub(self.buffer.bytes.capacity()));
         for row in 0..incoming.len() {
             let (event, created) = incoming.times(row);
             let header = Header { layout: self.layout.id, event, created, origin: rows.origin };

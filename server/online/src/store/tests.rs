@@ -321,3 +321,38 @@ fn loads_of_any_size_end_the_same() {
         assert_eq!(store.digest(view).expect("a digest").rows, 700);
     }
 }
+
+/// A comparison tells every way in which what is served can differ, and counts pushes apart.
+#[test]
+fn what_is_served_is_held_against_what_should_be() {
+    let store = TempStore::new(Settings::default());
+    let view = store.register(&simple()).expect("a view");
+    let served = [("a", 1, 1), ("changed", 1, 1), ("older", 1, 1), ("extra", 1, 1)];
+    write(&store, view, &served, table(1), Commit::Cursor { version: 1, now: 1 }).expect("rows");
+    write(&store, view, &[("pushed", 5, 5), ("a pushed key", 9, 9)], Origin::Push, Commit::None).expect("a push");
+    let compare = |rows: &[(&str, i64, i64)], buffer| {
+        let mut expected = store.expected(view).expect("a load").with_buffer(buffer);
+        rows.iter().for_each(|row| add(&mut expected, &[*row], 1));
+        store.compare(view, expected).expect("a comparison")
+    };
+    for buffer in [1, usize::MAX] {
+        let good = [("extra", 1, 1), ("a", 0, 9), ("a", 1, 1), ("pushed", 2, 2), ("changed", 1, 1), ("older", 1, 1)];
+        let parity = compare(&good, buffer);
+        assert_eq!(parity, Parity { equal: 4, ahead: 2, ..Parity::default() });
+        assert!(parity.holds());
+        let parity = compare(&[("a", 1, 1), ("changed", 1, 2), ("older", 2, 1), ("missing", 1, 1)], buffer);
+        assert_eq!((parity.equal, parity.different, parity.missing, parity.extra, parity.ahead), (1, 2, 1, 1, 2));
+        assert!(!parity.holds());
+        let told: Vec<String> = parity.examples.iter().map(|told| format!("{} {}", told.key, told.what)).collect();
+        assert_eq!(
+            told,
+            [
+                "changed has another value of `n`",
+                "extra is served and not in the table",
+                "missing is in the table and not served",
+                "older has the event and created times (1, None) instead of (2, None)",
+            ]
+        );
+    }
+    assert_eq!(fs::read_dir(store.path().join(load::FOLDER)).expect("a folder").count(), 0);
+}
