@@ -29,7 +29,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// What the loading thread gets. Without a word that this was all, nothing is put in place.
 enum Step {
     /// Observations that one version of the table added.
-    Added(i64, Observations),
+    Added(i64, Box<Observations>),
     All,
 }
 
@@ -96,7 +96,8 @@ impl Job {
         };
         let convert = async {
             while let Some(Newest { version, batch }) = newest.recv().await {
-                if steps.send(Step::Added(version, self.columns.read(&batch)?)).await.is_err() {
+                let observations = Box::new(self.columns.read(&batch)?);
+                if steps.send(Step::Added(version, observations)).await.is_err() {
                     break;
                 }
             }
@@ -125,7 +126,7 @@ impl Job {
                     Some(Step::All) => return Ok(store.finish_full(load, target, clock.now())?),
                     None => return Err(Error::new(ErrorKind::Cancelled, "the refresh was given up")),
                 };
-                let Observations { keys, event, created, features, .. } = &observations;
+                let Observations { keys, event, created, features, .. } = &*observations;
                 let origin = Origin::Table { version };
                 load.add(Rows { keys, event, created: created.as_ref(), features, origin })?;
             }

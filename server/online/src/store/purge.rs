@@ -60,9 +60,12 @@ impl Dead {
     }
 }
 
+/// What is to be deleted, and how many rows that are, where it is known.
+type Order = (Purge, Option<u64>);
+
 /// The thread that merges.
 pub(super) struct Purger {
-    queue: Mutex<Option<Sender<(Purge, Option<u64>)>>>,
+    queue: Mutex<Option<Sender<Order>>>,
     inner: Arc<Inner>,
     thread: Option<JoinHandle<()>>,
 }
@@ -78,7 +81,7 @@ struct Waiting {
 impl Purger {
     /// Starts with what an earlier process left undone.
     pub(super) fn start(inner: &Arc<Inner>, undone: Vec<Purge>) -> Result<Self> {
-        let (queue, purges) = channel::<(Purge, Option<u64>)>();
+        let (queue, purges) = channel::<Order>();
         let shared = inner.clone();
         let work = move || {
             let mut all: BTreeMap<u32, Waiting> = BTreeMap::new();
