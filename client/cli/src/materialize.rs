@@ -18,7 +18,7 @@ use crate::{Globals, session, values};
   tidegate materialize                      # every online view, what is new since last time
   tidegate materialize origin_weather --full
 
-Stopping it (Ctrl-C) loses nothing: the next run resumes.")]
+Stopping it (Ctrl-C) loses nothing: the next run goes on where it was; a rebuild begins anew.")]
 pub struct Args {
     /// Feature views [default: all online ones].
     #[arg(value_name = "VIEW")]
