@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tidegate_offline::latest::{Newest, Seen, latest};
-use tidegate_online::{Load, Origin, Rows, Written};
+use tidegate_online::{Load, Written};
 use tidegate_schemas::error::ErrorKind;
 use tokio::sync::mpsc;
 
@@ -126,9 +126,7 @@ impl Job {
                     Some(Step::All) => return Ok(store.finish_full(load, target, clock.now())?),
                     None => return Err(Error::new(ErrorKind::Cancelled, "the refresh was given up")),
                 };
-                let Observations { keys, event, created, features, .. } = &*observations;
-                let origin = Origin::Table { version };
-                load.add(Rows { keys, event, created: created.as_ref(), features, origin })?;
+                load.add(observations.added(version))?;
             }
         })
     }

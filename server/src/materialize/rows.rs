@@ -7,6 +7,7 @@ use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, is_not
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, TimestampSecondType};
 use tidegate_offline::latest;
 use tidegate_offline::table::snapshot::Snapshot;
+use tidegate_online::{Origin, Rows};
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{Column, FeatureView, Source};
 use tidegate_schemas::types::DataType as Defined;
@@ -34,6 +35,19 @@ pub(crate) struct Observations {
     pub(crate) features: Vec<ArrayRef>,
     /// Rows left out: a null key or a null event time.
     pub(crate) skipped: u64,
+}
+
+impl Observations {
+    /// As the online tier takes them: rows that a version of the table added.
+    pub(crate) fn added(&self, version: i64) -> Rows<'_> {
+        Rows {
+            keys: &self.keys,
+            event: &self.event,
+            created: self.created.as_ref(),
+            features: &self.features,
+            origin: Origin::Table { version },
+        }
+    }
 }
 
 impl Columns {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tidegate_offline::runtime::Runtime;
 use tidegate_offline::table::Table;
 use tidegate_offline::table::read::{FileBatch, ReadOptions, read_file};
-use tidegate_online::{Commit, Origin, Progress, Rows, Store, ViewId, Written};
+use tidegate_online::{Commit, Progress, Store, ViewId, Written};
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{FeatureView, Source};
 use tidegate_schemas::error::ErrorKind;
@@ -181,11 +181,7 @@ impl Job {
     /// Rows and their commit reach the store together, on a thread that may wait for the disk.
     async fn write(&self, observations: Observations, version: i64, commit: Commit) -> Result<Written> {
         let (store, id) = (self.store.clone(), self.id);
-        let written = tokio::task::spawn_blocking(move || {
-            let Observations { keys, event, created, features, .. } = &observations;
-            let origin = Origin::Table { version };
-            store.write(id, Rows { keys, event, created: created.as_ref(), features, origin }, commit)
-        });
+        let written = tokio::task::spawn_blocking(move || store.write(id, observations.added(version), commit));
         let written = written.await.map_err(|error| Error::internal("a write panicked").with_source(error))?;
         Ok(written?)
     }

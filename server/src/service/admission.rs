@@ -12,7 +12,6 @@ use futures::StreamExt;
 use tidegate_offline::runtime::Runtime;
 use tidegate_schemas::error::ErrorKind;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Batches, Error, Result};
 use crate::config;
@@ -116,27 +115,45 @@ impl Drop for Waiting<'_> {
 }
 
 /// Hands batches over as they are taken. When none was taken for so long, what produces them is dropped, its place is free, and the
-/// reader gets an error in place of the rest.
+/// reader gets an error in place of the rest. The end is said: a queue that closes without it (a panic, a server that stops) must not
+/// pass for a result that is whole.
 fn attended(place: Place, plans: &Runtime, batches: Batches, timeout: Duration) -> Batches {
     let Batches { schema, mut stream, counts } = batches;
     let (taken, given) = mpsc::channel(1);
     plans.handle().spawn(async move {
-        let _place = place;
-        while let Some(batch) = tokio::select! { batch = stream.next() => batch, () = taken.closed() => None } {
+        let held = place;
+        loop {
+            let batch = tokio::select! { batch = stream.next() => batch, () = taken.closed() => return };
+            let is_last = batch.is_none();
             match tokio::time::timeout(timeout, taken.reserve()).await {
                 Ok(Ok(slot)) => slot.send(batch),
                 Ok(Err(_)) => return,
                 Err(_) => {
-                    drop(stream);
-                    drop(_place);
-                    // Whoever comes to read after all must not take what there is for everything.
-                    let _ = taken.send(Err(abandoned(timeout))).await;
+                    drop((stream, held));
+                    // Whoever comes to read after all learns it.
+                    let _ = taken.send(Some(Err(abandoned(timeout)))).await;
+                    let _ = taken.send(None).await;
                     return;
                 }
             }
+            if is_last {
+                return;
+            }
         }
     });
-    Batches { counts, ..Batches::new(schema, ReceiverStream::new(given)) }
+    let rows = futures::stream::unfold(Some(given), async |given| {
+        let mut given = given?;
+        match given.recv().await {
+            Some(Some(batch)) => Some((batch, Some(given))),
+            Some(None) => None,
+            None => Some((Err(cut_short()), None)),
+        }
+    });
+    Batches { counts, ..Batches::new(schema, rows) }
+}
+
+fn cut_short() -> Error {
+    Error::new(ErrorKind::Unavailable, "the server stopped, or failed, before the result was whole; ask again")
 }
 
 fn abandoned(timeout: Duration) -> Error {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use tidegate_offline::latest::{Newest, Seen, latest};
 use tidegate_offline::table::snapshot::Snapshot;
-use tidegate_online::{Load, Origin, Rows, ViewId};
+use tidegate_online::{Load, ViewId};
 use tidegate_schemas::definition::FeatureView;
 use tidegate_schemas::error::ErrorKind;
 use tokio::sync::mpsc;
@@ -57,11 +57,12 @@ impl Tidegate {
         views: &[String],
     ) -> Result<BoxStream<'static, Result<ViewParity>>> {
         let project = self.project(project).await?;
+        // Before the claims: who waits for a place keeps no job waiting.
+        let place = self.admission.training_sets.place().await?;
         let mut subjects = Vec::new();
         for view in online_views(&project.catalog, views)? {
             subjects.push(self.subject(&project, view).await?);
         }
-        let place = self.admission.training_sets.place().await?;
         let (store, plans) = (self.online.clone(), self.plans.clone());
         Ok(work::start(&self.plans, place, async move |reports| {
             for Subject { view, id, version, snapshot, columns, claim } in subjects {
@@ -112,15 +113,7 @@ impl Tidegate {
 async fn collect(mut expected: Load, columns: Columns, mut newest: mpsc::Receiver<Newest>) -> Result<Load> {
     let sorted = tokio::task::spawn_blocking(move || {
         while let Some(Newest { version, batch }) = newest.blocking_recv() {
-            let found = columns.read(&batch)?;
-            let rows = Rows {
-                keys: &found.keys,
-                event: &found.event,
-                created: found.created.as_ref(),
-                features: &found.features,
-                origin: Origin::Table { version },
-            };
-            expected.add(rows)?;
+            expected.add(columns.read(&batch)?.added(version))?;
         }
         Ok(expected)
     });

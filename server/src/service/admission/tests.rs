@@ -55,6 +55,26 @@ fn endless() -> Batches {
     Batches::new(schema, futures::stream::repeat_with(move || Ok(batch.clone())))
 }
 
+/// What breaks off is told from what ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_whole_result_ends() {
+    let bench = Bench::new().await;
+    let class = class(1, Duration::from_secs(20));
+    let attend = async |batches| {
+        let place = class.place().await.unwrap();
+        attended(place, &bench.service.plans, batches, Duration::from_secs(3600)).collect().await
+    };
+    let Batches { schema, stream, .. } = endless();
+    let whole = Batches::new(schema.clone(), stream.take(3));
+    assert_eq!(attend(whole).await.unwrap().len(), 3);
+    let mut left = 3;
+    let breaks = endless().stream.inspect(move |_| {
+        left -= 1;
+        assert!(left > 0, "as a kernel may");
+    });
+    assert_eq!(attend(Batches::new(schema, breaks)).await.unwrap_err().kind, ErrorKind::Unavailable);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_takes_nothing_is_cut_off() {
     let bench = Bench::new().await;
