@@ -3,10 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::definition::{Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Source, ViewUse};
+use crate::definition::{
+    Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Location, Relation, Source, ViewUse,
+};
 use crate::types::DataType;
 
 /// All definitions of one project. Every name that one definition mentions exists.
@@ -162,13 +164,36 @@ impl Catalog {
         for time in source.valid_to.iter().chain(&source.created_time) {
             add(time, &DataType::Timestamp);
         }
-        for feature in views().flat_map(|view| &view.features) {
-            add(&feature.column, &feature.data_type);
+        for input in views().flat_map(|view| view.inputs()) {
+            add(&input.name, &input.data_type);
         }
         for column in &source.columns {
             add(&column.name, &column.data_type);
         }
         columns
+    }
+
+    /// The sources with tables of their own that a source's rows come from: itself, or what its query reads, each once.
+    #[must_use]
+    pub fn tables_behind(&self, source: &Source) -> Vec<Arc<Source>> {
+        let (mut seen, mut queue, mut found) = (BTreeSet::new(), VecDeque::from([source.name.as_str()]), Vec::new());
+        while let Some(name) = queue.pop_front() {
+            let Some(source) = self.sources.get(name).filter(|_| seen.insert(name)) else { continue };
+            match &source.location {
+                Location::Query(query) => queue.extend(query.from.iter().filter_map(|read| self.source_of(read))),
+                Location::Managed | Location::Delta(_) | Location::Parquet(_) => found.push(source.clone()),
+            }
+        }
+        found
+    }
+
+    /// The name of the source whose rows a query reads there.
+    #[must_use]
+    pub fn source_of<'a>(&'a self, relation: &'a Relation) -> Option<&'a str> {
+        match relation {
+            Relation::Source(name) => Some(name),
+            Relation::View(name) => self.views.get(name).map(|view| view.source.as_str()),
+        }
     }
 
     /// The source columns that hold keys in any view: a row with a null in one of them is refused.

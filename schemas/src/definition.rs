@@ -1,7 +1,12 @@
 //! The definitions: entities, sources, feature views and feature services.
 //!
 //! These are domain types: valid by construction when they come out of [`crate::file`], never serialized themselves. The
-//! persisted form is the definition file, version 1.
+//! persisted form is the definition file, version 1. Windows over events are in [`aggregate`], what feeds a source by itself in
+//! [`stream`], and when a view is materialized by itself in [`schedule`].
+
+pub mod aggregate;
+pub mod schedule;
+pub mod stream;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +14,10 @@ use std::str::FromStr;
 
 use crate::time::{Availability, Micros, Nulls, UpperBound};
 use crate::types::DataType;
+
+pub use aggregate::{Aggregate, Function};
+pub use schedule::Schedule;
+pub use stream::{KafkaTopic, StreamFormat, StreamStart};
 
 /// The kinds of definition, in the order in which one may depend on the ones before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,7 +108,7 @@ pub struct About {
 }
 
 /// A named, typed column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Column {
     /// The column's name.
     pub name: String,
@@ -127,6 +136,77 @@ pub enum Location {
     Delta(String),
     /// A folder of Parquet files; only read.
     Parquet(String),
+    /// What a query gives; only read.
+    Query(Query),
+}
+
+/// SQL over other sources and over feature views of the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// One `SELECT`.
+    pub sql: String,
+    /// All that the query may name, in order; never empty.
+    pub from: Vec<Relation>,
+}
+
+/// What a query reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Relation {
+    /// The rows of a source.
+    Source(String),
+    /// The observations of a feature view.
+    View(String),
+}
+
+impl Relation {
+    /// The kind of definition it names.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Source(_) => Kind::Source,
+            Self::View(_) => Kind::FeatureView,
+        }
+    }
+
+    /// The definition's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Source(name) | Self::View(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Relation {
+    /// As SQL names it: `sources.orders`, `views.order_stats`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(name) => write!(f, "sources.{name}"),
+            Self::View(name) => write!(f, "views.{name}"),
+        }
+    }
+}
+
+/// What materialization does when rows that it has read were rewritten in a way it can't follow, versions that it has yet to
+/// read are gone, or the table was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnRewrite {
+    /// It reads the whole table again.
+    #[default]
+    Refresh,
+    /// It stops and says so.
+    Refuse,
+}
+
+impl OnRewrite {
+    /// The word in definition files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// A table of observations with an event time and, optionally, a created time.
@@ -142,21 +222,31 @@ pub struct Source {
     pub valid_to: Option<String>,
     /// The column of the created time, where rows have one.
     pub created_time: Option<String>,
+    /// The column that tells events apart, where rows have one: a row pushed twice counts once.
+    pub event_id: Option<String>,
     /// Columns beyond those that views use, kept for SQL exploration.
     pub columns: Vec<Column>,
+    /// What materialization does when it can't follow a rewrite of the table.
+    pub on_rewrite: OnRewrite,
+    /// The topic whose messages become rows of this source; for managed ones alone.
+    pub kafka: Option<KafkaTopic>,
     /// Description, owner, tags.
     pub about: About,
 }
 
-/// One value per observation.
+/// One value per observation, or one over the observations of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feature {
     /// Unique in its view.
     pub name: String,
-    /// The source's column it is read from.
+    /// The source's column it is read from; for a count of rows, the event time's.
     pub column: String,
-    /// Its type.
+    /// Its type; for an aggregate, of the result.
     pub data_type: DataType,
+    /// How it is computed from the observations of a window; `None` where it is the newest observation's value.
+    pub aggregate: Option<Aggregate>,
+    /// The name this feature had: what is stored under that one is this feature's.
+    pub renamed_from: Option<String>,
     /// What a lookup answers in place of a missing, null or expired value, of the feature's type.
     ///
     /// A JSON boolean, integer or number for those types; text for `string`; `2024-03-01T00:00:00Z` for `timestamp`;
@@ -192,8 +282,36 @@ pub struct FeatureView {
     pub nulls: Nulls,
     /// Whether the view is materialized and served.
     pub online: bool,
+    /// When the view is materialized by itself; `None` waits to be told.
+    pub schedule: Option<Schedule>,
+    /// How far what is served may stay behind the table before that is a breach of what was promised.
+    pub freshness: Option<Micros>,
+    /// Served rows with an event time older than this are deleted; `None` keeps them.
+    pub retention: Option<Micros>,
     /// Description, owner, tags.
     pub about: About,
+}
+
+impl FeatureView {
+    /// Whether its features are computed over windows; all of them are, or none.
+    #[must_use]
+    pub fn is_windowed(&self) -> bool {
+        self.features.iter().any(|feature| feature.aggregate.is_some())
+    }
+
+    /// The source's columns that its features are computed from, each once, with the types they have there.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Column> {
+        let mut inputs: Vec<Column> = Vec::new();
+        for feature in &self.features {
+            let input = match &feature.aggregate {
+                Some(aggregate) => aggregate.input.clone(),
+                None => Some(Column { name: feature.column.clone(), data_type: feature.data_type.clone() }),
+            };
+            inputs.extend(input.filter(|input| inputs.iter().all(|known| known.name != input.name)));
+        }
+        inputs
+    }
 }
 
 /// A use of a view by a service.

@@ -9,8 +9,10 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::catalog::Catalog;
+use crate::definition::aggregate::{SHARES, default_hop};
 use crate::definition::{
-    Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Kind, Location, OnError, Source, ViewUse,
+    Aggregate, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Function, KafkaTopic, Kind,
+    Location, OnError, OnRewrite, Query, Schedule, Source, StreamFormat, StreamStart, ViewUse,
 };
 use crate::duration;
 use crate::time::{Availability, Micros, Nulls, UpperBound};
@@ -61,15 +63,45 @@ fn source(source: &Source) -> v1::Source {
             Location::Managed => v1::Table::Managed,
             Location::Delta(uri) => v1::Table::Delta(uri.clone()),
             Location::Parquet(uri) => v1::Table::Parquet(uri.clone()),
+            Location::Query(query) => v1::Table::Query(self::query(query)),
         },
         event_time: source.valid_to.is_none().then(|| source.event_time.clone()),
         valid_from: source.valid_to.is_some().then(|| source.event_time.clone()),
         valid_to: source.valid_to.clone(),
         created_time: source.created_time.clone(),
+        event_id: source.event_id.clone(),
         columns: source.columns.iter().map(column).collect(),
+        on_rewrite: match source.on_rewrite {
+            OnRewrite::Refresh => None,
+            OnRewrite::Refuse => Some(v1::OnRewrite::Refuse),
+        },
+        kafka: source.kafka.as_ref().map(kafka),
         description: source.about.description.clone(),
         owner: source.about.owner.clone(),
         tags: source.about.tags.clone(),
+    }
+}
+
+fn query(query: &Query) -> v1::Query {
+    v1::Query { sql: query.sql.clone(), from: query.from.iter().map(ToString::to_string).collect() }
+}
+
+fn kafka(topic: &KafkaTopic) -> v1::KafkaTopic {
+    v1::KafkaTopic {
+        cluster: topic.cluster.clone(),
+        topic: topic.topic.clone(),
+        format: match &topic.format {
+            StreamFormat::Json => None,
+            StreamFormat::Avro { schemas } => Some(v1::StreamFormat::Avro(v1::AvroFormat { schemas: schemas.clone() })),
+            StreamFormat::Protobuf { descriptors, message } => {
+                let (descriptors, message) = (descriptors.clone(), message.clone());
+                Some(v1::StreamFormat::Protobuf(v1::ProtobufFormat { descriptors, message }))
+            }
+        },
+        start: match topic.start {
+            StreamStart::Earliest => None,
+            StreamStart::Latest => Some(v1::StreamStart::Latest),
+        },
     }
 }
 
@@ -96,6 +128,13 @@ fn view(view: &FeatureView) -> v1::FeatureView {
             Nulls::Skip => Some(v1::Nulls::Skip),
         },
         online: view.online,
+        schedule: view.schedule.as_ref().map(|schedule| match schedule {
+            Schedule::OnCommit => v1::Schedule::OnCommit,
+            Schedule::Every(micros) => v1::Schedule::Every(duration_text(*micros)),
+            Schedule::Cron(expression) => v1::Schedule::Cron(expression.clone()),
+        }),
+        freshness: view.freshness.map(duration_text),
+        retention: view.retention.map(duration_text),
         features: view.features.iter().map(feature).collect(),
         description: view.about.description.clone(),
         owner: view.about.owner.clone(),
@@ -104,12 +143,47 @@ fn view(view: &FeatureView) -> v1::FeatureView {
 }
 
 fn feature(feature: &Feature) -> v1::Feature {
+    let column = Some(&feature.column).filter(|column| feature.aggregate.is_none() && **column != feature.name);
     v1::Feature {
         name: feature.name.clone(),
         data_type: type_name(&feature.data_type),
-        column: Some(&feature.column).filter(|column| **column != feature.name).cloned(),
+        column: column.cloned(),
+        aggregate: feature.aggregate.as_ref().map(aggregate),
+        renamed_from: feature.renamed_from.clone(),
         default: feature.default.clone(),
         description: feature.description.clone(),
+    }
+}
+
+fn aggregate(aggregate: &Aggregate) -> v1::Aggregate {
+    let hop = Some(aggregate.hop).filter(|hop| *hop != default_hop(aggregate.window));
+    v1::Aggregate {
+        function: match aggregate.function {
+            Function::Count => v1::Function::Count,
+            Function::Sum => v1::Function::Sum,
+            Function::Mean => v1::Function::Mean,
+            Function::Min => v1::Function::Min,
+            Function::Max => v1::Function::Max,
+            Function::Var => v1::Function::Var,
+            Function::Std => v1::Function::Std,
+            Function::First => v1::Function::First,
+            Function::Last => v1::Function::Last,
+            Function::LastN(_) => v1::Function::LastN,
+            Function::DistinctCount => v1::Function::DistinctCount,
+            Function::Percentile(_) => v1::Function::Percentile,
+            Function::TopK(_) => v1::Function::TopK,
+        },
+        column: aggregate.input.as_ref().map(|input| input.name.clone()),
+        window: v1::WindowText(aggregate.window.map_or_else(|| "all".to_owned(), duration::format)),
+        hop: hop.map(duration_text),
+        n: match aggregate.function {
+            Function::LastN(n) | Function::TopK(n) => Some(n.into()),
+            _ => None,
+        },
+        p: match aggregate.function {
+            Function::Percentile(share) => Some(f64::from(share) / f64::from(SHARES)),
+            _ => None,
+        },
     }
 }
 

@@ -99,9 +99,19 @@ pub(crate) struct Source {
     /// The timestamp column that says when a row was written, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_time: Option<String>,
-    /// Columns beyond those that views use, kept for SQL.
+    /// The column that tells events apart, where there is one: a row pushed twice counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    /// Columns beyond those that views use plainly, kept for SQL and for aggregates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Column>,
+    /// What materialization does when rows that it has read were rewritten in a way it can't follow; `refresh` unless said
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_rewrite: Option<OnRewrite>,
+    /// The topic whose messages become rows; for managed tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaTopic>,
     /// One sentence on what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -125,6 +135,92 @@ pub(crate) enum Table {
     Delta(String),
     /// A folder of Parquet files, by absolute path or URI; only read.
     Parquet(String),
+    /// SQL over other sources and over feature views; only read.
+    Query(Query),
+}
+
+/// SQL over other sources and over feature views.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "query")]
+pub(crate) struct Query {
+    /// One `SELECT` that gives the columns of the source.
+    pub sql: String,
+    /// The sources and feature views that it reads; `sources.name` or `views.name` where both have the name.
+    #[schemars(length(min = 1))]
+    pub from: Vec<String>,
+}
+
+/// What materialization does when it can't follow a rewrite of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "on rewrite")]
+pub(crate) enum OnRewrite {
+    /// It reads the whole table again.
+    Refresh,
+    /// It stops and says so.
+    Refuse,
+}
+
+/// A topic of Kafka whose messages become rows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "topic")]
+pub(crate) struct KafkaTopic {
+    /// The cluster's name in the server's configuration, `[kafka.clusters.NAME]`.
+    pub cluster: String,
+    /// The topic's name.
+    pub topic: String,
+    /// What its messages are; `json` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<StreamFormat>,
+    /// Where reading starts when nothing was read yet; `earliest` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StreamStart>,
+}
+
+/// What the messages of a topic are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "stream format")]
+pub(crate) enum StreamFormat {
+    /// One JSON object each.
+    Json,
+    /// Avro, each with the number of its schema.
+    Avro(AvroFormat),
+    /// Protobuf.
+    Protobuf(ProtobufFormat),
+}
+
+/// Messages of Avro.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "message format")]
+pub(crate) struct AvroFormat {
+    /// The folder or file of the schemas, by absolute path or URI.
+    pub schemas: String,
+}
+
+/// Messages of Protobuf.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "message format")]
+pub(crate) struct ProtobufFormat {
+    /// The file of the descriptors, by absolute path or URI.
+    pub descriptors: String,
+    /// The full name of the message, such as `shop.v1.Order`.
+    pub message: String,
+}
+
+/// Where reading a topic starts when nothing was read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "stream start")]
+pub(crate) enum StreamStart {
+    /// At the oldest message there is.
+    Earliest,
+    /// After the newest.
+    Latest,
 }
 
 /// A column of a source.
@@ -172,6 +268,15 @@ pub(crate) struct FeatureView {
     /// Whether the view is materialized and served; true unless said otherwise.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub online: bool,
+    /// When the view is materialized by itself; left out, it waits to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// How far what is served may stay behind the table before that is a breach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<DurationText>,
+    /// Served rows with an event time older than this are deleted; left out, they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<DurationText>,
     /// The features, in order.
     #[schemars(length(min = 1))]
     pub features: Vec<Feature>,
@@ -216,6 +321,19 @@ pub(crate) enum Availability {
     Delay(DurationText),
 }
 
+/// When a view is materialized by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "schedule")]
+pub(crate) enum Schedule {
+    /// When its table has a new version.
+    OnCommit,
+    /// Each time this much has passed.
+    Every(DurationText),
+    /// At the minutes that a cron expression of five fields names, in UTC.
+    Cron(String),
+}
+
 /// The bounds of a point-in-time read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -247,7 +365,7 @@ pub(crate) enum Nulls {
     Skip,
 }
 
-/// One value per observation.
+/// One value per observation, or one over the observations of a window.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "feature")]
@@ -261,12 +379,79 @@ pub(crate) struct Feature {
     /// The source's column; the feature's name unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
+    /// How the feature is computed from the observations of a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
+    /// The name this feature had: what is stored under that one is this feature's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = NAME_PATTERN))]
+    pub renamed_from: Option<String>,
     /// What a lookup answers in place of a missing, null or expired value; of the feature's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<serde_json::Value>,
     /// One sentence on what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+}
+
+/// A function of the observations of a window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "aggregate")]
+pub(crate) struct Aggregate {
+    /// What is computed.
+    #[serde(rename = "fn")]
+    pub function: Function,
+    /// The source's column it is computed from; left out, `count` counts rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// The window's length, or `all` back to the first observation.
+    pub window: WindowText,
+    /// What the start of the window is rounded down to: `5m` for windows up to `12h`, `1h` up to `12d`, else `1d`, unless
+    /// said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop: Option<DurationText>,
+    /// How many values `last_n` and `top_k` give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub n: Option<i64>,
+    /// Which share of the values is below what `percentile` gives, between 0 and 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub p: Option<f64>,
+}
+
+/// What is computed over a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "function")]
+pub(crate) enum Function {
+    /// How many rows; of a column, how many values that are not null.
+    Count,
+    /// The sum.
+    Sum,
+    /// The mean.
+    Mean,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
+    /// The variance.
+    Var,
+    /// The standard deviation.
+    Std,
+    /// The value of the oldest observation.
+    First,
+    /// The value of the newest observation.
+    Last,
+    /// The values of the `n` newest observations.
+    LastN,
+    /// How many different values, exact up to a bound.
+    DistinctCount,
+    /// The value that the share `p` of the values is below, approximately.
+    Percentile,
+    /// The `n` most frequent values.
+    TopK,
 }
 
 /// What a model asks for.
@@ -367,3 +552,9 @@ pub(crate) struct TypeName(pub String);
 #[serde(transparent)]
 #[schemars(extend("pattern" = "^([0-9]+(w|d|h|ms|us|m|s))+$", "examples" = ["6h", "90s", "7d", "1d12h"]))]
 pub(crate) struct DurationText(pub String);
+
+/// A length of time, or `all`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("pattern" = "^(all|([0-9]+(w|d|h|ms|us|m|s))+)$", "examples" = ["7d", "90m", "all"]))]
+pub(crate) struct WindowText(pub String);

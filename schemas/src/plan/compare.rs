@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use crate::catalog::Catalog;
 use crate::definition::{
-    About, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Location, OnError, Source, ViewUse,
+    About, Aggregate, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, KafkaTopic, Location,
+    OnError, Query, Schedule, Source, StreamFormat, StreamStart, ViewUse,
 };
 use crate::duration;
 use crate::time::{Availability, Micros, Nulls, UpperBound};
@@ -92,7 +93,9 @@ pub(super) fn entity(old: &Entity, new: &Entity) -> Difference {
 
 pub(super) fn source(old: &Source, new: &Source) -> Difference {
     let mut difference = Difference::default();
-    if difference.field("table", &old.location, &new.location, location) {
+    if let (Location::Query(old), Location::Query(new)) = (&old.location, &new.location) {
+        query(&mut difference, old, new);
+    } else if difference.field("table", &old.location, &new.location, location) {
         difference.breaks("the rows are read from another table");
     }
     if difference.field("event_time", &old.event_time, &new.event_time, Clone::clone) {
@@ -103,6 +106,13 @@ pub(super) fn source(old: &Source, new: &Source) -> Difference {
     }
     if difference.field("created_time", &old.created_time, &new.created_time, |time| or_none(time.as_ref())) {
         difference.breaks("the created time is another column: what is known at a time changes");
+    }
+    difference.field("event_id", &old.event_id, &new.event_id, |column| or_none(column.as_ref()));
+    difference.field("on_rewrite", &old.on_rewrite, &new.on_rewrite, |word| word.as_str().to_owned());
+    difference.field("kafka", &old.kafka, &new.kafka, |topic| or_none(topic.as_ref().map(kafka)));
+    let from = |source: &Source| source.kafka.as_ref().map(|topic| (topic.cluster.clone(), topic.topic.clone()));
+    if old.kafka.is_some() && new.kafka.is_some() && from(old) != from(new) {
+        difference.detail("the new topic is read from its start, the old one no more");
     }
     let types = |source: &Source| -> BTreeMap<String, String> {
         source.columns.iter().map(|column| (column.name.clone(), column.data_type.to_string())).collect()
@@ -132,7 +142,36 @@ fn location(location: &Location) -> String {
         Location::Managed => "managed".to_owned(),
         Location::Delta(uri) => format!("delta {uri}"),
         Location::Parquet(uri) => format!("parquet {uri}"),
+        Location::Query(query) => format!("query of {}", relations(query)),
     }
+}
+
+fn query(difference: &mut Difference, old: &Query, new: &Query) {
+    if old.sql != new.sql {
+        difference.detail("query changed");
+    }
+    difference.field("from", old, new, relations);
+    if old.sql != new.sql {
+        difference.breaks("the rows are computed by another query");
+    }
+}
+
+fn relations(query: &Query) -> String {
+    let names: Vec<String> = query.from.iter().map(ToString::to_string).collect();
+    format!("[{}]", names.join(", "))
+}
+
+fn kafka(topic: &KafkaTopic) -> String {
+    let format = match &topic.format {
+        StreamFormat::Json => "json".to_owned(),
+        StreamFormat::Avro { schemas } => format!("avro {schemas}"),
+        StreamFormat::Protobuf { descriptors, message } => format!("protobuf {message} {descriptors}"),
+    };
+    let start = match topic.start {
+        StreamStart::Earliest => "earliest",
+        StreamStart::Latest => "latest",
+    };
+    format!("{}/{} as {format} from {start}", topic.cluster, topic.topic)
 }
 
 pub(super) fn view(old: &FeatureView, new: &FeatureView) -> Difference {
@@ -146,7 +185,7 @@ pub(super) fn view(old: &FeatureView, new: &FeatureView) -> Difference {
     if difference.field("key_columns", &old.key_columns, &new.key_columns, mapping) {
         difference.breaks("the keys are read from other columns");
     }
-    features(&mut difference, &old.features, &new.features);
+    features(&mut difference, (&old.features, &new.features), old.online && new.online);
     difference.training("ttl", &old.ttl, &new.ttl, length);
     difference.field("serve_ttl", &old.serve_ttl, &new.serve_ttl, length);
     difference.training("availability", &old.availability, &new.availability, availability);
@@ -161,8 +200,52 @@ pub(super) fn view(old: &FeatureView, new: &FeatureView) -> Difference {
     if difference.field("online", &old.online, &new.online, ToString::to_string) && old.online {
         difference.breaks("the view is no longer served");
     }
+    difference
+        .field("schedule", &old.schedule, &new.schedule, |schedule| or_none(schedule.as_ref().map(self::schedule)));
+    difference.field("freshness", &old.freshness, &new.freshness, |length| or_none(length.map(duration::format)));
+    retention(&mut difference, old, new);
+    windows(&mut difference, old, new);
     difference.about(&old.about, &new.about);
     difference
+}
+
+fn schedule(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Every(micros) => format!("every {}", duration::format(*micros)),
+        Schedule::Cron(expression) => format!("cron {expression}"),
+        Schedule::OnCommit => "on_commit".to_owned(),
+    }
+}
+
+/// What a lookup would still have used may go only when that is said twice.
+fn retention(difference: &mut Difference, old: &FeatureView, new: &FeatureView) {
+    if !difference.field("retention", &old.retention, &new.retention, length) {
+        return;
+    }
+    let lasts = |retention: Option<Micros>| retention.unwrap_or(Micros::MAX);
+    if lasts(new.retention) > lasts(old.retention) {
+        difference.detail("served rows that were deleted come back with a full refresh");
+        return;
+    }
+    difference.detail("served rows older than the retention are deleted");
+    if lasts(new.retention) < lasts(new.serve_ttl) && !new.is_windowed() {
+        difference.breaks("lookups no longer find the rows that the retention deletes");
+    }
+}
+
+/// Tiles hold what the aggregates of their time needed; others need all events again.
+fn windows(difference: &mut Difference, old: &FeatureView, new: &FeatureView) {
+    let aggregates = |view: &FeatureView| -> BTreeSet<String> {
+        view.features.iter().filter_map(|feature| feature.aggregate.as_ref().map(stored)).collect()
+    };
+    if old.online && new.online && aggregates(old) != aggregates(new) {
+        difference.detail("served windows start over and are empty until the view is materialized");
+    }
+}
+
+fn stored(aggregate: &Aggregate) -> String {
+    let of = aggregate.input.as_ref().map(|input| input.data_type.to_string());
+    format!("{aggregate} {}", or_none(of))
 }
 
 fn length(micros: &Option<Micros>) -> String {
@@ -183,7 +266,7 @@ fn mapping(mapping: &BTreeMap<String, String>) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
-fn features(difference: &mut Difference, old: &[Feature], new: &[Feature]) {
+fn features(difference: &mut Difference, (old, new): (&[Feature], &[Feature]), served: bool) {
     let in_new = |name: &str| new.iter().find(|feature| feature.name == name);
     let in_old = |name: &str| old.iter().find(|feature| feature.name == name);
     let mut renamed: BTreeSet<&str> = BTreeSet::new();
@@ -193,13 +276,24 @@ fn features(difference: &mut Difference, old: &[Feature], new: &[Feature]) {
             self::feature(difference, feature, other);
             continue;
         }
-        let same = |other: &&Feature| other.column == feature.column && other.data_type == feature.data_type;
-        let heir = new.iter().filter(|other| in_old(&other.name).is_none()).find(same);
-        match heir {
+        let added = || new.iter().filter(|f| in_old(&f.name).is_none() && !renamed.contains(f.name.as_str()));
+        let same = |other: &&Feature| {
+            let read =
+                |feature: &Feature| (feature.column.clone(), feature.data_type.clone(), feature.aggregate.clone());
+            other.renamed_from.is_none() && read(other) == read(feature)
+        };
+        let named = added().find(|other| other.renamed_from.as_ref() == Some(name));
+        match named.or_else(|| added().find(same)) {
             Some(heir) => {
                 renamed.insert(&heir.name);
                 difference.detail(format!("feature {name} renamed to {}", heir.name));
                 difference.breaks(format!("feature `{name}` is now `{}`", heir.name));
+                if named.is_some() {
+                    self::feature(difference, feature, &Feature { renamed_from: None, ..heir.clone() });
+                } else if served && feature.aggregate.is_none() {
+                    difference
+                        .detail(format!("served values stay behind; `renamed_from: {name}` would take them along"));
+                }
             }
             None => {
                 difference.detail(format!("feature {name} removed"));
@@ -224,10 +318,31 @@ fn feature(difference: &mut Difference, old: &Feature, new: &Feature) {
     if difference.field(&format!("{what} type"), &old.data_type, &new.data_type, ToString::to_string) {
         difference.breaks(format!("the type of feature `{name}` changed"));
     }
-    difference.training(&format!("{what} column"), &old.column, &new.column, Clone::clone);
+    match (&old.aggregate, &new.aggregate) {
+        (None, None) => difference.training(&format!("{what} column"), &old.column, &new.column, Clone::clone),
+        (Some(old), Some(new)) => aggregate(difference, &what, old, new),
+        (before, after) => {
+            difference.field(&format!("{what} aggregate"), before, after, |aggregate| or_none(aggregate.as_ref()));
+            difference.breaks(match after {
+                Some(_) => format!("feature `{name}` is computed over a window now"),
+                None => format!("feature `{name}` is no longer computed over a window"),
+            });
+        }
+    }
+    difference
+        .field(&format!("{what} renamed_from"), &old.renamed_from, &new.renamed_from, |name| or_none(name.as_ref()));
     difference.field(&format!("{what} default"), &old.default, &new.default, |value| or_none(value.as_ref()));
     if old.description != new.description {
         difference.detail(format!("{what} description changed"));
+    }
+}
+
+fn aggregate(difference: &mut Difference, what: &str, old: &Aggregate, new: &Aggregate) {
+    let types = |aggregate: &Aggregate| aggregate.input.as_ref().map(|input| input.data_type.clone());
+    if old.to_string() == new.to_string() {
+        difference.training(&format!("{what} input"), &types(old), &types(new), |of| or_none(of.as_ref()));
+    } else {
+        difference.training(&format!("{what} aggregate"), old, new, ToString::to_string);
     }
 }
 

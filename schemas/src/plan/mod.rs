@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, nearest};
-use crate::definition::Kind;
+use crate::definition::{Kind, Location, Relation, Source};
 use crate::error::ErrorKind;
 use crate::file::{self, Definitions};
 use crate::problem::Problem;
@@ -141,14 +141,28 @@ fn direct_dependents(catalog: &Catalog, kind: Kind, name: &str) -> Vec<(Kind, St
         Kind::Entity => {
             views.filter(|v| v.entities.iter().any(|entity| entity == name)).map(|v| view(&v.name)).collect()
         }
-        Kind::Source => views.filter(|v| v.source == name).map(|v| view(&v.name)).collect(),
+        Kind::Source => {
+            let of_source = views.filter(|v| v.source == name).map(|v| view(&v.name));
+            readers(catalog, &Relation::Source(name.to_owned())).chain(of_source).collect()
+        }
         Kind::FeatureView => {
-            services.filter(|s| s.uses.iter().any(|used| used.view == name)).map(|s| service(&s.name)).collect()
+            let using = services.filter(|s| s.uses.iter().any(|used| used.view == name)).map(|s| service(&s.name));
+            readers(catalog, &Relation::View(name.to_owned())).chain(using).collect()
         }
         Kind::FeatureService => {
             services.filter(|s| s.includes.iter().any(|other| other == name)).map(|s| service(&s.name)).collect()
         }
     }
+}
+
+/// The sources whose queries read something.
+fn readers<'a>(catalog: &'a Catalog, relation: &Relation) -> impl Iterator<Item = (Kind, String)> + use<'a> {
+    let relation = relation.clone();
+    let reads = move |source: &&Arc<Source>| match &source.location {
+        Location::Query(query) => query.from.contains(&relation),
+        Location::Managed | Location::Delta(_) | Location::Parquet(_) => false,
+    };
+    catalog.sources.values().filter(reads).map(|source| (Kind::Source, source.name.clone()))
 }
 
 /// The catalog that `old` becomes when the files are applied: what they define replaces what has the same name; what they
@@ -185,6 +199,16 @@ pub enum RemoveError {
         /// What depends on it, directly or not.
         dependents: Vec<String>,
     },
+    /// What stays would not be sound without it.
+    #[error("{} `{name}` can't be removed: without it, {problem}", kind.label())]
+    Needed {
+        /// The kind asked for.
+        kind: Kind,
+        /// The name asked for.
+        name: String,
+        /// What would be wrong, and what to do about it.
+        problem: String,
+    },
 }
 
 fn suggest(name: Option<&str>) -> String {
@@ -197,7 +221,7 @@ impl RemoveError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Unknown { .. } => ErrorKind::NotFound,
-            Self::InUse { .. } => ErrorKind::Precondition,
+            Self::InUse { .. } | Self::Needed { .. } => ErrorKind::Precondition,
         }
     }
 }
@@ -205,7 +229,7 @@ impl RemoveError {
 /// The catalog without one definition.
 ///
 /// # Errors
-/// There is none of that name, or something depends on it.
+/// There is none of that name, something depends on it, or it alone says what others need, such as the type of a column.
 pub fn remove(catalog: &Catalog, kind: Kind, name: &str) -> Result<Catalog, RemoveError> {
     fn take<T>(definitions: &mut BTreeMap<String, Arc<T>>, name: &str) -> Result<(), Option<String>> {
         let suggestion = || nearest(name, definitions.keys().map(String::as_str)).map(str::to_owned);
@@ -224,7 +248,17 @@ pub fn remove(catalog: &Catalog, kind: Kind, name: &str) -> Result<Catalog, Remo
         return Err(RemoveError::Unknown { kind, name, project, suggestion });
     }
     let dependents = dependents(catalog, kind, name);
-    if dependents.is_empty() { Ok(rest) } else { Err(RemoveError::InUse { kind, name: name.to_owned(), dependents }) }
+    if !dependents.is_empty() {
+        return Err(RemoveError::InUse { kind, name: name.to_owned(), dependents });
+    }
+    match file::from_document(&file::to_document(&rest)) {
+        Ok(_) => Ok(rest),
+        Err(problems) => {
+            let first = problems.into_iter().next().unwrap_or_default();
+            let help = first.suggestion.map_or_else(String::new, |help| format!("; {help}"));
+            Err(RemoveError::Needed { kind, name: name.to_owned(), problem: format!("{}{help}", first.message) })
+        }
+    }
 }
 
 impl fmt::Display for Change {

@@ -182,6 +182,7 @@ fn features_come_go_and_change() {
         ],
         "~ feature_view/origin_weather
     feature temp renamed to celsius
+    served values stay behind; `renamed_from: temp` would take them along
     feature wind type: float64 -> float32
     feature rain added (bool)
     breaking: feature `temp` is now `celsius`

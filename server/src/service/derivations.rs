@@ -4,12 +4,12 @@
 //! feature, the rows that are there mean something else, and a cursor must not vouch for them: the view starts over, and answers
 //! NOT_FOUND until it is materialized. The record lives in the online tier's folder, so that it goes where the rows go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tidegate_schemas::catalog::Catalog;
-use tidegate_schemas::definition::{FeatureView, Location};
+use tidegate_schemas::definition::{Feature, FeatureView, Location};
 use tidegate_schemas::error::ErrorKind;
 
 use super::{Error, Result};
@@ -24,8 +24,11 @@ pub(super) struct Derivation {
     event_time: String,
     created_time: Option<String>,
     keys: Vec<String>,
-    /// Feature to column.
+    /// Feature to column; for an aggregate, to what is computed.
     features: BTreeMap<String, String>,
+    /// What the tiles of a view with windows hold; empty for any other.
+    #[serde(default)]
+    windows: BTreeSet<String>,
 }
 
 impl Derivation {
@@ -35,6 +38,10 @@ impl Derivation {
             None | Some(Location::Managed) => format!("managed {}", view.source),
             Some(Location::Delta(uri)) => format!("delta {uri}"),
             Some(Location::Parquet(uri)) => format!("parquet {uri}"),
+            Some(Location::Query(query)) => {
+                let from: Vec<String> = query.from.iter().map(ToString::to_string).collect();
+                format!("query of {} {}", from.join(", "), tidegate_schemas::digest::of(query.sql.as_bytes()))
+            }
         };
         let column =
             |key: tidegate_schemas::definition::Column| view.key_columns.get(&key.name).cloned().unwrap_or(key.name);
@@ -43,7 +50,8 @@ impl Derivation {
             event_time: source.map(|source| source.event_time.clone()).unwrap_or_default(),
             created_time: source.and_then(|source| source.created_time.clone()),
             keys: catalog.keys(view).into_iter().map(column).collect(),
-            features: view.features.iter().map(|f| (f.name.clone(), f.column.clone())).collect(),
+            features: view.features.iter().map(|f| (f.name.clone(), computed(f))).collect(),
+            windows: view.features.iter().filter(|f| f.aggregate.is_some()).map(computed).collect(),
         }
     }
 
@@ -54,12 +62,25 @@ impl Derivation {
         }
     }
 
-    /// Whether rows computed from `self` are no rows of `next`. Features that come or go are not: the online tier sees to them.
+    /// Whether rows computed from `self` are no rows of `next`. Features that come or go are not: the online tier sees to them;
+    /// but tiles hold what was aggregated, and nothing else.
     pub(super) fn outdated(&self, next: &Self) -> bool {
         let moved = |(name, column): (&String, &String)| next.features.get(name).is_some_and(|other| other != column);
-        let Self { table, event_time, created_time, keys, features } = self;
+        let Self { table, event_time, created_time, keys, features, windows } = self;
         (table, event_time, created_time, keys) != (&next.table, &next.event_time, &next.created_time, &next.keys)
+            || *windows != next.windows
             || features.iter().any(moved)
+    }
+}
+
+/// What a feature's values are computed from.
+fn computed(feature: &Feature) -> String {
+    match &feature.aggregate {
+        None => feature.column.clone(),
+        Some(aggregate) => {
+            let of = aggregate.input.as_ref().map_or_else(String::new, |input| format!(" as {}", input.data_type));
+            format!("{aggregate}{of}")
+        }
     }
 }
 

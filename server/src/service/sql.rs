@@ -139,7 +139,8 @@ impl Tidegate {
     }
 }
 
-/// A view in SQL: its keys, the times, its features, each under the definition's name.
+/// A view in SQL: its keys, the times, its features, each under the definition's name; where those are over windows, the
+/// columns that they are computed from.
 fn shown_columns(catalog: &Catalog, view: &FeatureView) -> Vec<(String, String)> {
     let mut shown: Vec<(String, String)> = Vec::new();
     let mut show = |column: &str, name: &str| {
@@ -155,6 +156,10 @@ fn shown_columns(catalog: &Catalog, view: &FeatureView) -> Vec<(String, String)>
         for time in source.valid_to.iter().chain(&source.created_time) {
             show(time, time);
         }
+    }
+    if view.is_windowed() {
+        view.inputs().iter().for_each(|input| show(&input.name, &input.name));
+        return shown;
     }
     for feature in &view.features {
         show(&feature.column, &feature.name);

@@ -92,6 +92,13 @@ impl Tables {
             definition::Location::Managed => Ok(Location::Delta(self.managed.join(project).join(&source.name))),
             definition::Location::Delta(uri) => self.inside_roots(source, uri).map(Location::Delta),
             definition::Location::Parquet(uri) => self.inside_roots(source, uri).map(Location::Parquet),
+            definition::Location::Query(_) => {
+                let message = format!(
+                    "source `{}` is a query, which has no table of its own to read; write its rows into a table",
+                    source.name
+                );
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
         }
     }
 

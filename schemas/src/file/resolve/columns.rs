@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::definition::Kind;
+use crate::definition::{Feature, Kind};
 use crate::file::yaml::Step::{Field, Index};
 use crate::types::DataType;
 
@@ -39,6 +39,30 @@ impl Resolver<'_> {
                 }
             }
         }
+        self.event_ids(&columns);
+    }
+
+    /// What tells events apart has one encoding, and its type is known although no feature need read it.
+    fn event_ids(&mut self, columns: &Columns) {
+        let items = self.items;
+        for item in &items.sources {
+            let Some(source) = self.catalog.sources.get(&item.value.name).cloned() else { continue };
+            let Some(column) = &source.event_id else { continue };
+            match columns.get(&(source.name.clone(), column.clone())).map(|said| &said.data_type) {
+                Some(DataType::String | DataType::Int64 | DataType::Bytes) => {}
+                Some(other) => {
+                    let message = format!("column `{column}` is {other}, which can't tell events apart");
+                    let help = "an event id is string, int64 or bytes".to_owned();
+                    self.report(item, &[Field("event_id")], message, Some(help));
+                }
+                None if self.items.incomplete => {}
+                None => {
+                    let message = format!("nothing says the type of column `{column}`");
+                    let help = format!("declare it under the source's `columns`: `{{name: {column}, type: string}}`");
+                    self.report(item, &[Field("event_id")], message, Some(help));
+                }
+            }
+        }
     }
 
     fn view_columns(&mut self, columns: &mut Columns) {
@@ -57,7 +81,8 @@ impl Resolver<'_> {
                     self.report(item, path, format!("key `{}`: {message}", key.name), None);
                 }
             }
-            for (index, feature) in view.features.iter().enumerate() {
+            let plain = |(_, feature): &(usize, &Feature)| feature.aggregate.is_none();
+            for (index, feature) in view.features.iter().enumerate().filter(plain) {
                 let column = (view.source.clone(), feature.column.clone());
                 if let Some(message) = disagreement(columns, column, &feature.data_type, by()) {
                     self.report(item, &[Field("features"), Index(index), Field("type")], message, None);

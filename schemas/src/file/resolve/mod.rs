@@ -1,12 +1,17 @@
 //! Definitions to domain types: names, references, types and everything else that a schema can't say.
 //!
-//! Kinds are resolved in the order in which they may refer to one another: entities, sources, views ([`views`], then
-//! [`columns`] across the views of a source), services ([`services`]). A definition with a problem is left out of the
+//! Kinds are resolved in the order in which they may refer to one another: entities, sources (with [`feeds`]), views
+//! ([`views`], with [`aggregates`] and [`upkeep`]; then [`columns`] across the views of a source and [`queries`] across the
+//! sources), services ([`services`]). A definition with a problem is left out of the
 //! catalog but its name stays known, so that one mistake is one problem.
 
+mod aggregates;
 mod columns;
 mod defaults;
+mod feeds;
+mod queries;
 mod services;
+mod upkeep;
 mod views;
 mod words;
 
@@ -14,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, nearest};
-use crate::definition::{About, Column, Entity, Kind, Location, Source};
+use crate::definition::{About, Column, Entity, Kind, Location, OnRewrite, Source};
 use crate::problem::Problem;
 use crate::types::DataType;
 
@@ -35,13 +40,16 @@ pub(crate) fn resolve(project: &str, items: &Items) -> (Catalog, Vec<Problem>) {
         items,
         known: known_names(items),
         catalog: Catalog::new(project),
+        column_types: BTreeMap::new(),
         problems: Vec::new(),
         reported: 0,
     };
     resolver.entities();
     resolver.sources();
+    resolver.column_types();
     resolver.views();
     resolver.columns();
+    resolver.queries();
     resolver.services();
     (resolver.catalog, resolver.problems)
 }
@@ -60,6 +68,8 @@ struct Resolver<'a> {
     items: &'a Items,
     known: BTreeSet<(Kind, String)>,
     catalog: Catalog,
+    /// What is said of the columns of sources other than by aggregates, by source and column.
+    column_types: BTreeMap<(String, String), DataType>,
     problems: Vec<Problem>,
     /// How many problems there were, kept or not.
     reported: usize,
@@ -183,7 +193,9 @@ impl<'a> Resolver<'a> {
             let location = self.location(item);
             let event_time = self.event_time(item);
             self.later_times(item, event_time.as_deref());
+            self.event_id(item);
             let columns = self.source_columns(item);
+            let kafka = value.kafka.as_ref().and_then(|topic| self.kafka(item, topic));
             if self.reported == before
                 && let Some(event_time) = event_time
             {
@@ -193,7 +205,13 @@ impl<'a> Resolver<'a> {
                     event_time,
                     valid_to: value.valid_to.clone(),
                     created_time: value.created_time.clone(),
+                    event_id: value.event_id.clone(),
                     columns,
+                    on_rewrite: match value.on_rewrite {
+                        None | Some(v1::OnRewrite::Refresh) => OnRewrite::Refresh,
+                        Some(v1::OnRewrite::Refuse) => OnRewrite::Refuse,
+                    },
+                    kafka,
                     about: about(&value.description, &value.owner, &value.tags),
                 };
                 self.catalog.sources.insert(value.name.clone(), Arc::new(source));
@@ -262,13 +280,18 @@ impl<'a> Resolver<'a> {
             v1::Table::Managed => return Location::Managed,
             v1::Table::Delta(uri) => ("delta", uri),
             v1::Table::Parquet(uri) => ("parquet", uri),
+            v1::Table::Query(query) => return Location::Query(self.query(item, query)),
         };
+        self.uri(item, &[Field("table"), Field(form)], uri);
+        if form == "delta" { Location::Delta(uri.clone()) } else { Location::Parquet(uri.clone()) }
+    }
+
+    fn uri(&mut self, item: &Item<v1::Source>, path: &[Step<'_>], uri: &str) {
         if !(uri.starts_with('/') || uri.contains("://")) || uri.trim() != uri {
             let message = format!("`{uri}` is neither an absolute path nor a URI");
             let help = "write it in full, such as `/data/events` or `file:///data/events`".to_owned();
-            self.report(item, &[Field("table"), Field(form)], message, Some(help));
+            self.report(item, path, message, Some(help));
         }
-        if form == "delta" { Location::Delta(uri.clone()) } else { Location::Parquet(uri.clone()) }
     }
 
     fn source_columns(&mut self, item: &Item<v1::Source>) -> Vec<Column> {

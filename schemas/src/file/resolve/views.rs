@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::nearest;
-use crate::definition::{Column, Feature, FeatureView, Kind, Location, Source};
+use crate::definition::{Aggregate, Column, Feature, FeatureView, Kind, Location, Source};
 use crate::duration;
 use crate::file::item::Item;
 use crate::file::structure::{did_you_mean, quoted};
@@ -51,6 +51,8 @@ impl Resolver<'_> {
             Some(v1::Nulls::Skip) => Nulls::Skip,
         };
         self.servable(item, nulls, source.as_deref());
+        self.windowed(item, source.as_deref());
+        let upkeep = self.upkeep(item, serve_ttl, &features);
         (keys.is_some() && source.is_some()).then(|| FeatureView {
             name: value.name.clone(),
             entities: value.entities.clone(),
@@ -63,6 +65,9 @@ impl Resolver<'_> {
             upper,
             nulls,
             online: value.online,
+            schedule: upkeep.schedule,
+            freshness: upkeep.freshness,
+            retention: upkeep.retention,
             about: about(&value.description, &value.owner, &value.tags),
         })
     }
@@ -192,8 +197,11 @@ impl Resolver<'_> {
                 self.report(item, &path, message, Some("rename or remove one of them".to_owned()));
             }
             self.feature_name(item, index, keys, source);
-            features.extend(self.feature(item, index));
+            self.older_name(item, index);
+            features.extend(self.feature(item, index, source));
         }
+        let aggregates: Vec<&Aggregate> = features.iter().filter_map(|feature| feature.aggregate.as_ref()).collect();
+        self.hops(item, &aggregates);
         features
     }
 
@@ -221,19 +229,52 @@ impl Resolver<'_> {
         }
     }
 
-    fn feature(&mut self, item: &Item<v1::FeatureView>, index: usize) -> Option<Feature> {
+    /// The name that a feature had: no other feature's, now or before.
+    fn older_name(&mut self, item: &Item<v1::FeatureView>, index: usize) {
+        let feature = &item.value.features[index];
+        let Some(older) = &feature.renamed_from else { return };
+        let path = [Field("features"), Index(index), Field("renamed_from")];
+        let (before, features) = (&item.value.features[..index], &item.value.features);
+        if let Some((message, help)) = name_fault(older) {
+            self.report(item, &path, message, help);
+        } else if *older == feature.name {
+            let help = "leave `renamed_from` out, or name what the feature was called before".to_owned();
+            self.report(item, &path, format!("`{older}` is the feature's present name"), Some(help));
+        } else if features.iter().any(|other| other.name == *older) {
+            let message = format!("feature `{older}` is still there, so `{}` can't have its values", feature.name);
+            let help = "remove that feature, or leave `renamed_from` out".to_owned();
+            self.report(item, &path, message, Some(help));
+        } else if let Some(other) = before.iter().find(|other| other.renamed_from.as_ref() == Some(older)) {
+            let message = format!("`{}` was renamed from `{older}` as well", other.name);
+            self.report(item, &path, message, Some("one feature can have those values".to_owned()));
+        }
+    }
+
+    fn feature(&mut self, item: &Item<v1::FeatureView>, index: usize, source: Option<&Source>) -> Option<Feature> {
         let feature = &item.value.features[index];
         let at = |field| [Field("features"), Index(index), Field(field)];
         if let Some(column) = &feature.column {
             self.column_name(item, &at("column"), column);
         }
-        let data_type = self.data_type(item, &at("type"), &feature.data_type)?;
+        let data_type = self.data_type(item, &at("type"), &feature.data_type);
+        let aggregate = match &feature.aggregate {
+            Some(written) => Some(self.aggregate(item, index, written, data_type.as_ref())?),
+            None => None,
+        };
+        let data_type = data_type?;
         let default = feature.default.as_ref().map(|value| defaults::canonical(value, &data_type));
         let default = default.transpose().map_err(|message| self.report(item, &at("default"), message, None)).ok()?;
+        let column = match aggregate.as_ref().map(|aggregate| &aggregate.input) {
+            Some(Some(input)) => input.name.clone(),
+            Some(None) => source.map(|source| source.event_time.clone()).unwrap_or_default(),
+            None => feature.column.clone().unwrap_or_else(|| feature.name.clone()),
+        };
         Some(Feature {
             name: feature.name.clone(),
-            column: feature.column.clone().unwrap_or_else(|| feature.name.clone()),
+            column,
             data_type,
+            aggregate,
+            renamed_from: feature.renamed_from.clone(),
             default,
             description: feature.description.clone(),
         })
@@ -275,8 +316,13 @@ impl Resolver<'_> {
                 Availability::Created
             }
             Some(v1::Availability::Commit) => {
-                if let Some(Location::Parquet(_)) = source.map(|source| &source.location) {
-                    let message = "a folder of Parquet files has no commits to take the time from";
+                let without = match source.map(|source| &source.location) {
+                    Some(Location::Parquet(_)) => Some("a folder of Parquet files has"),
+                    Some(Location::Query(_)) => Some("the rows of a query have"),
+                    Some(Location::Managed | Location::Delta(_)) | None => None,
+                };
+                if let Some(without) = without {
+                    let message = format!("{without} no commits to take the time from");
                     let help = "choose `event`, `created` or `{delay: …}`, or make the table a Delta table";
                     self.report(item, &path, message, Some(help.to_owned()));
                 }
@@ -294,7 +340,7 @@ impl Resolver<'_> {
 }
 
 /// What a column is to its source's time, if anything.
-fn time_column(source: &Source, column: &str) -> Option<&'static str> {
+pub(super) fn time_column(source: &Source, column: &str) -> Option<&'static str> {
     if column == source.event_time {
         Some(if source.valid_to.is_some() { "start of validity" } else { "event time" })
     } else if source.valid_to.as_deref() == Some(column) {

@@ -10,7 +10,7 @@ use crate::types::{DataType, NAMES};
 pub(super) type Fault = (String, Option<String>);
 
 /// The length of a name, as in most SQL engines.
-const NAME_MAX: usize = 63;
+pub(super) const NAME_MAX: usize = 63;
 
 /// The length of a column's name in a table.
 const COLUMN_MAX: usize = 255;

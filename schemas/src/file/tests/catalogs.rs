@@ -9,8 +9,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::definition::aggregate::default_hop;
 use crate::definition::{
-    About, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Location, OnError, Source, ViewUse,
+    About, Aggregate, Column, ComputedFeature, Entity, Feature, FeatureService, FeatureView, Function, KafkaTopic,
+    Location, OnError, OnRewrite, Query, Relation, Schedule, Source, StreamFormat, StreamStart, ViewUse,
 };
 use crate::plan;
 use crate::time::{Availability, Nulls, UpperBound};
@@ -103,7 +105,8 @@ fn emitted_fields_have_an_order() {
     let schema = json_schema();
     let mut all = Vec::new();
     names(&schema, &mut all);
-    let alone = ["tags", "delta", "parquet", "delay", "upper"];
+    let alone = ["tags", "delta", "parquet", "delay", "upper", "query", "avro", "protobuf", "every", "cron"];
+    let alone = [&alone[..], &["schemas", "descriptors", "message"]].concat();
     let unplaced: Vec<&&str> = all.iter().filter(|name| !emit::ORDER.contains(name) && !alone.contains(name)).collect();
     assert!(unplaced.is_empty(), "give these fields a place in emit::ORDER: {unplaced:?}");
 }
@@ -221,41 +224,70 @@ fn random_catalog(rng: &mut StdRng) -> Catalog {
 }
 
 fn random_source(rng: &mut StdRng, index: usize) -> Source {
-    let location = match rng.random_range(0..3) {
+    let location = match rng.random_range(0..4) {
         0 => Location::Managed,
         1 => Location::Delta(format!("/data/{index} with: odd #name")),
+        2 if index > 0 => Location::Query(Query {
+            sql: format!("SELECT * FROM s0 -- {}", random_text(rng)),
+            from: (0..index).rev().map(|other| Relation::Source(format!("s{other}"))).collect(),
+        }),
         _ => Location::Parquet(format!("s3://bucket/{index}")),
     };
-    let columns = (0..rng.random_range(0..3))
+    let mut columns: Vec<Column> = (0..rng.random_range(0..3))
         .map(|column| Column { name: format!("s{index} x: {column}"), data_type: random_type(rng, 2) })
         .collect();
+    columns.push(Column { name: "id".to_owned(), data_type: DataType::String });
+    let kafka = (location == Location::Managed && rng.random_bool(0.5)).then(|| random_topic(rng));
     Source {
         name: format!("s{index}"),
         location,
         event_time: "when".to_owned(),
         valid_to: rng.random_bool(0.3).then(|| "until".to_owned()),
         created_time: rng.random_bool(0.5).then(|| "written".to_owned()),
+        event_id: rng.random_bool(0.5).then(|| "id".to_owned()),
         columns,
+        on_rewrite: if rng.random_bool(0.5) { OnRewrite::Refresh } else { OnRewrite::Refuse },
+        kafka,
         about: random_about(rng),
     }
+}
+
+fn random_topic(rng: &mut StdRng) -> KafkaTopic {
+    let format = match rng.random_range(0..3) {
+        0 => StreamFormat::Json,
+        1 => StreamFormat::Avro { schemas: "/schemas".to_owned() },
+        _ => StreamFormat::Protobuf { descriptors: "file:///a b".to_owned(), message: "shop.v1.Order".to_owned() },
+    };
+    let start = if rng.random_bool(0.5) { StreamStart::Earliest } else { StreamStart::Latest };
+    KafkaTopic { cluster: "main".to_owned(), topic: "on".to_owned(), format, start }
 }
 
 fn random_view(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureView {
     let entities: Vec<String> = catalog.entities.keys().filter(|_| rng.random_bool(0.5)).cloned().collect();
     let source = catalog.sources.values().nth(rng.random_range(0..catalog.sources.len())).expect("in range");
-    let features = (0..rng.random_range(1..5)).map(|feature| random_feature(rng, index, feature)).collect();
+    let windowed = source.valid_to.is_none() && rng.random_bool(0.4);
+    let features: Vec<Feature> =
+        (0..rng.random_range(1..5)).map(|feature| random_feature(rng, (index, feature), source, windowed)).collect();
     let keys = entities.iter().flat_map(|name| catalog.entities[name].keys.clone());
     let key_columns =
         keys.filter(|_| rng.random_bool(0.3)).map(|key| (key.name.clone(), format!("col {}", key.name))).collect();
-    let ttl = rng.random_bool(0.5).then(|| random_length(rng));
-    let serve_ttl = rng.random_bool(0.5).then(|| random_length(rng)).or(ttl);
+    let ttl = (!windowed && rng.random_bool(0.5)).then(|| random_length(rng));
+    let serve_ttl = (!windowed && rng.random_bool(0.5)).then(|| random_length(rng)).or(ttl);
     let availability = match rng.random_range(0..4) {
         0 if source.created_time.is_some() => Availability::Created,
-        1 if !matches!(source.location, Location::Parquet(_)) => Availability::Commit,
+        1 if matches!(source.location, Location::Managed | Location::Delta(_)) => Availability::Commit,
         2 => Availability::Delay(random_length(rng)),
         _ => Availability::Event,
     };
-    let nulls = if rng.random_bool(0.7) { Nulls::Keep } else { Nulls::Skip };
+    let nulls = if windowed || rng.random_bool(0.7) { Nulls::Keep } else { Nulls::Skip };
+    let online = nulls == Nulls::Keep && source.valid_to.is_none() && rng.random_bool(0.5);
+    let schedule = match rng.random_range(0..4) {
+        0 => Some(Schedule::OnCommit),
+        1 => Some(Schedule::Every(1_000_000 + random_length(rng) / 2)),
+        2 => Some(Schedule::Cron("*/5 0-6,9 * * MON".to_owned())),
+        _ => None,
+    };
+    let bounded = features.iter().filter_map(|feature| feature.aggregate.as_ref()).all(|it| it.window.is_some());
     FeatureView {
         name: format!("v{index}"),
         entities,
@@ -267,17 +299,64 @@ fn random_view(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureView
         availability,
         upper: if rng.random_bool(0.5) { UpperBound::Inclusive } else { UpperBound::Exclusive },
         nulls,
-        online: nulls == Nulls::Keep && source.valid_to.is_none() && rng.random_bool(0.5),
+        online,
+        schedule: schedule.filter(|_| online),
+        freshness: (online && rng.random_bool(0.5)).then(|| random_length(rng)),
+        retention: (online && bounded && rng.random_bool(0.5)).then_some(i64::MAX),
         about: random_about(rng),
     }
 }
 
-fn random_feature(rng: &mut StdRng, view: usize, index: usize) -> Feature {
+fn random_feature(rng: &mut StdRng, (view, index): (usize, usize), source: &Source, windowed: bool) -> Feature {
     let name = format!("v{view}_f{index}");
-    let column = if rng.random_bool(0.5) { name.clone() } else { format!("Column \"{view}\" of {index}") };
-    let data_type = random_type(rng, 2);
+    let (aggregate, data_type, column) = if windowed {
+        let (aggregate, data_type) = random_aggregate(rng, source);
+        let column = aggregate.input.as_ref().map_or_else(|| source.event_time.clone(), |input| input.name.clone());
+        (Some(aggregate), data_type, column)
+    } else {
+        let column = if rng.random_bool(0.5) { name.clone() } else { format!("Column \"{view}\" of {index}") };
+        (None, random_type(rng, 2), column)
+    };
     let default = rng.random_bool(0.5).then(|| random_value(rng, &data_type));
-    Feature { name, column, data_type, default, description: rng.random_bool(0.3).then(|| random_text(rng)) }
+    let renamed_from = rng.random_bool(0.2).then(|| format!("{name}_before"));
+    let description = rng.random_bool(0.3).then(|| random_text(rng));
+    Feature { name, column, data_type, aggregate, renamed_from, default, description }
+}
+
+/// Any function that the type of one of the source's columns allows, with the type of what it gives.
+fn random_aggregate(rng: &mut StdRng, source: &Source) -> (Aggregate, DataType) {
+    let window = rng.random_bool(0.7).then(|| rng.random_range(1..36_500 * 86_400_000_000));
+    let hop = default_hop(window);
+    let hop = match window {
+        Some(window) if hop > window || rng.random_bool(0.3) => rng.random_range(1_000_000..1_000_000 + window),
+        _ => hop,
+    };
+    let window = window.map(|window| window.max(hop));
+    if rng.random_bool(0.2) {
+        return (Aggregate { function: Function::Count, input: None, window, hop }, DataType::Int64);
+    }
+    let input = source.columns[rng.random_range(0..source.columns.len())].clone();
+    let functions = [
+        Function::Count,
+        Function::Sum,
+        Function::Mean,
+        Function::Min,
+        Function::Max,
+        Function::Var,
+        Function::Std,
+        Function::First,
+        Function::Last,
+        Function::LastN(rng.random_range(1..=1_000)),
+        Function::DistinctCount,
+        Function::Percentile(rng.random_range(1..10_000)),
+        Function::TopK(rng.random_range(1..=1_000)),
+    ];
+    loop {
+        let function = functions[rng.random_range(0..functions.len())];
+        if let Some(output) = function.output(&input.data_type) {
+            return (Aggregate { function, input: Some(input), window, hop }, output);
+        }
+    }
 }
 
 fn random_service(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureService {
