@@ -147,3 +147,60 @@ fn slips_are_near_and_other_words_are_not() {
     assert_eq!(nearest("colour", ["name", "columns"]), None);
     assert_eq!(nearest("x", []), None);
 }
+
+/// A view over windows, and a source whose query reads it apart.
+fn windowed() -> Catalog {
+    let content = r#"
+version: 1
+project: shop
+entities: [{name: user, keys: [{name: user_id, type: int64}]}]
+sources:
+  - {name: orders, event_time: at, event_id: id, columns: [{name: id, type: string}, {name: amount, type: "decimal(9,2)"}]}
+  - {name: users, event_time: since, table: {delta: /data/users}}
+  - {name: rich, event_time: at, table: {query: {sql: SELECT, from: [orders, people]}}}
+  - {name: richest, event_time: at, table: {query: {sql: SELECT, from: [orders, rich]}}}
+feature_views:
+  - name: order_stats
+    entities: [user]
+    source: orders
+    key_columns: {user_id: buyer}
+    features:
+      - {name: orders_7d, type: int64, aggregate: {fn: count, window: 7d}}
+      - {name: spent_7d, type: "decimal(38,2)", aggregate: {fn: sum, column: amount, window: 7d}}
+      - {name: spent_1h, type: "decimal(38,2)", aggregate: {fn: sum, column: amount, window: 1h}}
+      - {name: sellers, type: int64, aggregate: {fn: distinct_count, column: seller, window: 1h}}
+  - {name: last_order, entities: [user], source: orders, key_columns: {user_id: buyer}, features: [{name: seller, type: int64}]}
+  - {name: people, entities: [user], source: users, features: [{name: age, type: int32}]}
+"#;
+    let file = SourceFile { path: "a.yaml".to_owned(), content: content.as_bytes().to_vec() };
+    check(&[file]).unwrap_or_else(|problems| panic!("{}", crate::problem::render(&problems)))
+}
+
+fn told(columns: &[Column]) -> String {
+    let column = |column: &Column| format!("{} {}", column.name, column.data_type);
+    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn windows_read_columns_with_the_types_of_the_source() {
+    let catalog = windowed();
+    let view = &catalog.views["order_stats"];
+    assert!(view.is_windowed() && !catalog.views["last_order"].is_windowed());
+    assert_eq!(told(&view.inputs()), "amount decimal(9,2), seller int64", "each once, and none for a count of rows");
+    assert_eq!(told(&catalog.views["people"].inputs()), "age int32");
+    assert_eq!(
+        told(&catalog.columns(&catalog.sources["orders"])),
+        "buyer int64, at timestamp, seller int64, amount decimal(9,2), id string"
+    );
+}
+
+#[test]
+fn queries_lead_to_tables() {
+    let catalog = windowed();
+    let behind = |source: &str| -> Vec<String> {
+        catalog.tables_behind(&catalog.sources[source]).iter().map(|source| source.name.clone()).collect()
+    };
+    assert_eq!(behind("orders"), ["orders"]);
+    assert_eq!(behind("rich"), ["orders", "users"]);
+    assert_eq!(behind("richest"), ["orders", "users"]);
+}

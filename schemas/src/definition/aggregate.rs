@@ -22,7 +22,7 @@ pub struct Aggregate {
     pub input: Option<Column>,
     /// The window's length, at least `hop`; `None` reaches back to the first observation.
     pub window: Option<Micros>,
-    /// What the start of the window is rounded down to a multiple of; at least a second.
+    /// What the start of the window is rounded down to a multiple of, at least a second; nothing to a window of all time.
     pub hop: Micros,
 }
 
@@ -39,15 +39,15 @@ pub enum Function {
     Min,
     /// The greatest value.
     Max,
-    /// The variance.
+    /// The variance of a sample; null for fewer than two values.
     Var,
-    /// The standard deviation.
+    /// The standard deviation of a sample; null for fewer than two values.
     Std,
     /// The value of the oldest observation.
     First,
     /// The value of the newest observation.
     Last,
-    /// The values of this many newest observations.
+    /// The values of this many newest observations, newest first.
     LastN(u32),
     /// How many different values, exact up to a bound.
     DistinctCount,
@@ -82,8 +82,7 @@ impl Function {
     #[must_use]
     pub fn output(self, input: &DataType) -> Option<DataType> {
         use DataType::{Decimal, Float32, Float64, Int32, Int64, Json, List, Map, Struct, Vector};
-        let numeric = matches!(input, Int32 | Int64 | Float32 | Float64 | Decimal(..));
-        let nested = matches!(input, List(_) | Vector(_) | Struct(_) | Map(_) | Json);
+        let nested = matches!(input, List(_) | Vector(_) | Struct(_) | Map(_));
         match self {
             Self::Count => Some(Int64),
             Self::Sum => match input {
@@ -92,12 +91,15 @@ impl Function {
                 Decimal(_, scale) => Some(Decimal(38, *scale)),
                 _ => None,
             },
-            Self::Mean | Self::Var | Self::Std | Self::Percentile(_) => numeric.then_some(Float64),
-            Self::Min | Self::Max => (!nested).then(|| input.clone()),
-            Self::First | Self::Last => Some(input.clone()),
-            Self::LastN(_) => Some(List(Box::new(input.clone()))),
-            Self::DistinctCount => (!nested).then_some(Int64),
-            Self::TopK(_) => (!nested).then(|| List(Box::new(input.clone()))),
+            Self::Mean | Self::Var | Self::Std | Self::Percentile(_) => match input {
+                Int32 | Int64 | Float32 | Float64 | Decimal(..) => Some(Float64),
+                _ => None,
+            },
+            _ if nested => None,
+            Self::Min | Self::Max if *input == Json => None,
+            Self::Min | Self::Max | Self::First | Self::Last => Some(input.clone()),
+            Self::LastN(_) | Self::TopK(_) => Some(List(Box::new(input.clone()))),
+            Self::DistinctCount => Some(Int64),
         }
     }
 }
@@ -125,10 +127,68 @@ impl fmt::Display for Function {
 }
 
 impl fmt::Display for Aggregate {
-    /// In one phrase: `sum of amount over 7d by 1h`.
+    /// In one phrase: `sum of amount over 7d by 1h`, `count of rows over all`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = self.input.as_ref().map_or("rows", |input| &input.name);
-        let window = self.window.map_or_else(|| "all".to_owned(), duration::format);
-        write!(f, "{} of {of} over {window} by {}", self.function, duration::format(self.hop))
+        write!(f, "{} of {of} over ", self.function)?;
+        match self.window {
+            Some(window) => write!(f, "{} by {}", duration::format(window), duration::format(self.hop)),
+            None => f.write_str("all"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each function gives of each type; `-` where it gives nothing.
+    #[test]
+    fn functions_and_types() {
+        let functions = [
+            Function::Count,
+            Function::Sum,
+            Function::Mean,
+            Function::Max,
+            Function::Last,
+            Function::LastN(3),
+            Function::DistinctCount,
+            Function::TopK(3),
+        ];
+        for (input, expect) in [
+            ("bool", "int64 - - bool bool list<bool> int64 list<bool>"),
+            ("int32", "int64 int64 float64 int32 int32 list<int32> int64 list<int32>"),
+            ("int64", "int64 int64 float64 int64 int64 list<int64> int64 list<int64>"),
+            ("float32", "int64 float64 float64 float32 float32 list<float32> int64 list<float32>"),
+            ("float64", "int64 float64 float64 float64 float64 list<float64> int64 list<float64>"),
+            (
+                "decimal(9,2)",
+                "int64 decimal(38,2) float64 decimal(9,2) decimal(9,2) list<decimal(9,2)> int64 list<decimal(9,2)>",
+            ),
+            ("string", "int64 - - string string list<string> int64 list<string>"),
+            ("bytes", "int64 - - bytes bytes list<bytes> int64 list<bytes>"),
+            ("timestamp", "int64 - - timestamp timestamp list<timestamp> int64 list<timestamp>"),
+            ("date", "int64 - - date date list<date> int64 list<date>"),
+            ("json", "int64 - - - json list<json> int64 list<json>"),
+            ("list<int64>", "int64 - - - - - - -"),
+            ("vector<float32,2>", "int64 - - - - - - -"),
+            ("struct<a:int64>", "int64 - - - - - - -"),
+            ("map<string,int64>", "int64 - - - - - - -"),
+        ] {
+            let input: DataType = input.parse().expect(input);
+            let output = |function: Function| function.output(&input).map_or("-".to_owned(), |of| of.to_string());
+            let got: Vec<String> = functions.into_iter().map(output).collect();
+            assert_eq!(got.join(" "), expect, "{input}");
+        }
+    }
+
+    #[test]
+    fn hops_grow_with_windows() {
+        for (window, expect) in [(Some(HOUR), "5m"), (Some(12 * HOUR), "5m"), (Some(12 * HOUR + 1), "1h")] {
+            assert_eq!(duration::format(default_hop(window)), expect, "{window:?}");
+        }
+        for (window, expect) in [(Some(12 * DAY), "1h"), (Some(12 * DAY + 1), "1d"), (None, "1d")] {
+            assert_eq!(duration::format(default_hop(window)), expect, "{window:?}");
+        }
     }
 }

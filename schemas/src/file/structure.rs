@@ -202,7 +202,10 @@ impl<'a> Checker<'a> {
             data => {
                 let message = format!("{what} must be {}, found {}", choices(&words, &forms, schema), node.describe());
                 let near = match data {
-                    Data::Text(text) => nearest(text, words.iter().copied()),
+                    Data::Text(text) => match foreign_word(text).filter(|ours| words.contains(ours)) {
+                        None => nearest(text, words.iter().copied()),
+                        ours => ours,
+                    },
                     _ => None,
                 };
                 self.report(node.place, message, near.map(did_you_mean));
@@ -323,4 +326,19 @@ fn yes_or_no(text: &str) -> Option<bool> {
         "no" | "n" | "off" => Some(false),
         _ => None,
     }
+}
+
+/// Our word for what is called otherwise elsewhere.
+fn foreign_word(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "avg" | "average" => "mean",
+        "stddev" | "stdev" | "stddev_samp" => "std",
+        "variance" | "var_samp" => "var",
+        "count_distinct" | "nunique" | "approx_distinct" | "unique_count" => "distinct_count",
+        "quantile" | "approx_percentile" => "percentile",
+        "latest" | "newest" => "last",
+        "oldest" => "first",
+        "mode" | "histogram" => "top_k",
+        _ => return None,
+    })
 }

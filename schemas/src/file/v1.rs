@@ -436,15 +436,15 @@ pub(crate) enum Function {
     Min,
     /// The greatest value.
     Max,
-    /// The variance.
+    /// The variance of a sample.
     Var,
-    /// The standard deviation.
+    /// The standard deviation of a sample.
     Std,
     /// The value of the oldest observation.
     First,
     /// The value of the newest observation.
     Last,
-    /// The values of the `n` newest observations.
+    /// The values of the `n` newest observations, newest first.
     LastN,
     /// How many different values, exact up to a bound.
     DistinctCount,

@@ -149,11 +149,9 @@ fn location(location: &Location) -> String {
 fn query(difference: &mut Difference, old: &Query, new: &Query) {
     if old.sql != new.sql {
         difference.detail("query changed");
-    }
-    difference.field("from", old, new, relations);
-    if old.sql != new.sql {
         difference.breaks("the rows are computed by another query");
     }
+    difference.field("from", &relations(old), &relations(new), Clone::clone);
 }
 
 fn relations(query: &Query) -> String {
@@ -233,13 +231,13 @@ fn retention(difference: &mut Difference, old: &FeatureView, new: &FeatureView) 
     }
 }
 
-/// Tiles hold what the aggregates of their time needed; others need all events again.
+/// What is kept of events is what the aggregates needed; others need all events again.
 fn windows(difference: &mut Difference, old: &FeatureView, new: &FeatureView) {
     let aggregates = |view: &FeatureView| -> BTreeSet<String> {
         view.features.iter().filter_map(|feature| feature.aggregate.as_ref().map(stored)).collect()
     };
     if old.online && new.online && aggregates(old) != aggregates(new) {
-        difference.detail("served windows start over and are empty until the view is materialized");
+        difference.detail("what is served starts over, empty until the view is materialized");
     }
 }
 

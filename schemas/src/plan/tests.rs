@@ -305,3 +305,80 @@ fn files_replace_and_with_prune_remove() {
     let pruned = merge(&base, &definitions, true).expect("the file stands alone");
     assert_eq!(summary(&diff(&base, &pruned)), "0 to create, 1 to update, 7 to delete; 8 breaking");
 }
+
+/// A project with windows and a query, one definition to a line.
+const SHOP: &str = r#"version: 1
+project: shop
+entities:
+  - {name: user, keys: [{name: user_id, type: int64}]}
+sources:
+  - {name: orders, event_time: at, columns: [{name: id, type: string}, {name: amount, type: int64}]}
+  - {name: big, event_time: at, table: {query: {sql: "SELECT * FROM orders WHERE amount > 100", from: [orders]}}}
+feature_views:
+  - {name: stats, entities: [user], source: orders, features: [{name: spent, type: int64, aggregate: {fn: sum, column: amount, window: 7d}}]}
+  - {name: bigs, entities: [user], source: big, features: [{name: amount, type: int64}]}
+feature_services:
+  - {name: fraud, full_names: true, views: [{view: stats}, {view: bigs}]}
+"#;
+
+/// The cases of `changes.txt`: `==== name`, then definitions of [`SHOP`] that differ, then `----` and the plan.
+///
+/// A line `< definition` is what the registry holds in place of the definition of that name, `> definition` what the files
+/// say.
+#[test]
+fn changes() {
+    let path = std::path::Path::new("src/plan/tests/changes.txt");
+    let text = std::fs::read_to_string(path).expect("changes.txt");
+    let (mut updated, mut wrong) = (text.split("==== ").next().unwrap_or_default().to_owned(), Vec::new());
+    for case in text.split("==== ").skip(1) {
+        let (name, rest) = case.split_once('\n').expect("a case has lines");
+        let (input, expect) = rest.split_once("----\n").expect("a case has a line `----`");
+        let (mut old, mut new) = (SHOP.to_owned(), SHOP.to_owned());
+        for line in input.lines().filter(|line| !line.is_empty()) {
+            match line.split_at(2) {
+                ("< ", definition) => put(&mut old, definition),
+                ("> ", definition) => put(&mut new, definition),
+                _ => panic!("{name}: {line}"),
+            }
+        }
+        let (old, new) = (catalog(&old), catalog(&new));
+        let got = render(&diff(&old, &new));
+        assert_eq!(old == new, digest(&old) == digest(&new), "{name}");
+        updated.push_str(&format!("==== {name}\n{input}----\n{got}\n\n"));
+        if got != expect.trim_end() {
+            wrong.push(format!("{name}\n--- got ---\n{got}\n--- expected ---\n{expect}"));
+        }
+    }
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, format!("{}\n", updated.trim_end())).expect("changes.txt");
+        return;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Puts a definition in the place of the line that defines its name.
+fn put(yaml: &mut String, definition: &str) {
+    let named = definition.split(',').next().unwrap_or_default();
+    let line = yaml.lines().find(|line| line.contains(&format!("- {named},"))).expect(named).to_owned();
+    *yaml = yaml.replace(&line, &format!("  - {definition}"));
+}
+
+#[test]
+fn what_says_a_type_or_is_read_by_a_query_stays() {
+    let plain = "  - {name: plain, entities: [user], source: orders, features: [{name: amount, type: int64}]}\n";
+    let typed = SHOP.replace(", {name: amount, type: int64}]}\n  - {name: big,", "]}\n  - {name: big,");
+    let typed = typed.replace("feature_views:\n", &format!("feature_views:\n{plain}"));
+    let refused = remove(&catalog(&typed), Kind::FeatureView, "plain").expect_err("a window needs the type it says");
+    assert_eq!(refused.kind(), ErrorKind::Precondition);
+    assert_eq!(
+        refused.to_string(),
+        "feature view `plain` can't be removed: without it, feature view `stats`: nothing says the type of column \
+         `amount`; declare it under the `columns` of source `orders`"
+    );
+    let base = catalog(SHOP);
+    assert_eq!(
+        dependents(&base, Kind::Source, "orders"),
+        ["source/big", "feature_view/bigs", "feature_view/stats", "feature_service/fraud"]
+    );
+    assert_eq!(remove(&base, Kind::Source, "orders").expect_err("a query reads it").kind(), ErrorKind::Precondition);
+}

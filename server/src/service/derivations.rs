@@ -24,7 +24,7 @@ pub(super) struct Derivation {
     event_time: String,
     created_time: Option<String>,
     keys: Vec<String>,
-    /// Feature to column; for an aggregate, to what is computed.
+    /// Feature, under the name it had as well, to column; for an aggregate, to what is computed.
     features: BTreeMap<String, String>,
     /// What the tiles of a view with windows hold; empty for any other.
     #[serde(default)]
@@ -50,7 +50,7 @@ impl Derivation {
             event_time: source.map(|source| source.event_time.clone()).unwrap_or_default(),
             created_time: source.and_then(|source| source.created_time.clone()),
             keys: catalog.keys(view).into_iter().map(column).collect(),
-            features: view.features.iter().map(|f| (f.name.clone(), computed(f))).collect(),
+            features: view.features.iter().flat_map(named).collect(),
             windows: view.features.iter().filter(|f| f.aggregate.is_some()).map(computed).collect(),
         }
     }
@@ -71,6 +71,12 @@ impl Derivation {
             || *windows != next.windows
             || features.iter().any(moved)
     }
+}
+
+/// A feature's names, each with what its values are computed from.
+fn named(feature: &Feature) -> impl Iterator<Item = (String, String)> + use<'_> {
+    let names = std::iter::once(&feature.name).chain(&feature.renamed_from);
+    names.map(|name| (name.clone(), computed(feature)))
 }
 
 /// What a feature's values are computed from.

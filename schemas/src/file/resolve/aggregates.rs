@@ -55,16 +55,17 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports what a view with windows can't have.
-    pub(super) fn windowed(&mut self, item: &Item<v1::FeatureView>, source: Option<&Source>) {
+    /// Whether a view has windows; reports what such a view can't have.
+    pub(super) fn windowed(&mut self, item: &Item<v1::FeatureView>, source: Option<&Source>) -> bool {
         let value = &item.value;
         let windows = value.features.iter().filter(|feature| feature.aggregate.is_some()).count();
         if windows == 0 {
-            return;
+            return false;
         }
         let odd = value.features.iter().position(|feature| feature.aggregate.is_none());
         if let Some(odd) = odd {
-            let message = format!("feature `{}` has no window, and others of this view have", value.features[odd].name);
+            let message =
+                format!("feature `{}` has no window, and others of this view have one", value.features[odd].name);
             let help = "give it an `aggregate`, such as `last`, or a view of its own".to_owned();
             self.report(item, &[Field("features"), Index(odd)], message, Some(help));
         }
@@ -83,6 +84,7 @@ impl Resolver<'_> {
             let help = "name a source that has an `event_time`".to_owned();
             self.report(item, &[Field("source")], message, Some(help));
         }
+        true
     }
 
     /// An aggregate, checked against the type that the feature is said to have.
@@ -199,6 +201,10 @@ impl Resolver<'_> {
             None => default_hop(window),
         };
         let shown = duration::format(hop);
+        if window.is_none() && written.hop.is_some() {
+            let message = "`hop` means nothing to `window: all`, which has no start to round";
+            self.report(item, &inside, message, Some("leave it out".to_owned()));
+        }
         if hop < HOP_MIN {
             let help = format!("`{}` is the shortest", duration::format(HOP_MIN));
             self.report(item, &inside, format!("a hop of {shown} is too short"), Some(help));
@@ -249,7 +255,10 @@ impl Resolver<'_> {
             let known = self.column_types.range(of_source).take_while(|((of, _), _)| of == source);
             let near = nearest(column, known.map(|((_, column), _)| column.as_str()));
             let declare = format!("declare it under the `columns` of source `{source}`");
-            let help = near.map_or_else(|| declare.clone(), |near| format!("{}; or {declare}", did_you_mean(near)));
+            let help = match near {
+                Some(near) => format!("{} If not, {declare}", did_you_mean(near)),
+                None => declare,
+            };
             self.report(item, &inside, format!("nothing says the type of column `{column}`"), Some(help));
         }
         None
@@ -333,6 +342,7 @@ fn takes(function: Function) -> &'static str {
         Function::Sum | Function::Mean | Function::Var | Function::Std | Function::Percentile(_) => {
             "it takes int32, int64, float32, float64 and decimal"
         }
-        _ => "it takes no lists, vectors, structs, maps and json",
+        Function::Min | Function::Max => "it takes no lists, vectors, structs, maps and json",
+        _ => "it takes no lists, vectors, structs and maps",
     }
 }

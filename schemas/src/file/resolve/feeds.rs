@@ -17,6 +17,10 @@ const SQL_MAX: usize = 65_536;
 /// The length of a topic's name, as Kafka has it.
 const TOPIC_MAX: usize = 249;
 
+/// How SQL tells sources and views apart, and what else such a name may be.
+const QUALIFIED: [(&str, Kind, Kind); 2] =
+    [("sources.", Kind::Source, Kind::FeatureView), ("views.", Kind::FeatureView, Kind::Source)];
+
 impl Resolver<'_> {
     /// The columns of the times were checked before.
     pub(super) fn event_id(&mut self, item: &Item<v1::Source>) {
@@ -61,11 +65,18 @@ impl Resolver<'_> {
     /// What a name that a query reads stands for; both kinds are known by name before either is resolved.
     fn relation(&mut self, item: &Item<v1::Source>, index: usize, text: &str) -> Option<Relation> {
         let path = [Field("table"), Field("query"), Field("from"), Index(index)];
-        if let Some(name) = text.strip_prefix("sources.") {
-            return self.refer(item, &path, Kind::Source, name).then(|| Relation::Source(name.to_owned()));
-        }
-        if let Some(name) = text.strip_prefix("views.") {
-            return self.refer(item, &path, Kind::FeatureView, name).then(|| Relation::View(name.to_owned()));
+        for (prefix, kind, other) in QUALIFIED {
+            let Some(name) = text.strip_prefix(prefix) else { continue };
+            let is = |kind| self.known.contains(&(kind, name.to_owned()));
+            if !is(kind) && is(other) {
+                let message = format!("`{name}` is a {}, not a {}", other.label(), kind.label());
+                self.report(item, &path, message, Some(format!("write `{name}`")));
+                return None;
+            }
+            return self.refer(item, &path, kind, name).then(|| match kind {
+                Kind::FeatureView => Relation::View(name.to_owned()),
+                _ => Relation::Source(name.to_owned()),
+            });
         }
         let is = |kind| self.known.contains(&(kind, text.to_owned()));
         match (is(Kind::Source), is(Kind::FeatureView)) {

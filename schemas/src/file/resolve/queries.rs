@@ -63,7 +63,12 @@ impl Resolver<'_> {
             let open = |name: &&str| !self.reads_any(&reads[*name], &left);
             let done: Vec<&str> = left.iter().copied().filter(open).collect();
             if done.is_empty() {
-                let circle = self.circle(reads, &left);
+                let mut circle = self.circle(reads, &left);
+                // Told where a file can be mended rather than of the registry.
+                let in_file =
+                    |(name, _): &(String, Relation)| items.get(name.as_str()).is_some_and(|it| it.origin.is_some());
+                let start = circle.iter().position(in_file).unwrap_or_default();
+                circle.rotate_left(start);
                 let Some((first, _)) = circle.first() else { return };
                 if let Some(item) = items.get(first.as_str()) {
                     let steps: Vec<String> = circle.iter().map(|(_, relation)| relation.to_string()).collect();

