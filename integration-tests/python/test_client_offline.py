@@ -19,7 +19,21 @@ import pytest
 import tidegate
 import yaml
 from google.protobuf.any_pb2 import Any as AnyMessage
-from tidegate import Entity, Feature, FeatureService, FeatureView, Source, ViewUse, inputs, online, to_document, to_yaml
+from tidegate import (
+    Aggregate,
+    Entity,
+    Feature,
+    FeatureService,
+    FeatureView,
+    KafkaTopic,
+    Query,
+    Source,
+    ViewUse,
+    inputs,
+    online,
+    to_document,
+    to_yaml,
+)
 from tidegate._proto.error.v1 import error_pb2
 from tidegate._proto.flight.v1 import flight_pb2
 from tidegate._proto.online.v1 import online_pb2
@@ -210,6 +224,66 @@ def test_rows_that_hold_for_a_time_and_skipped_nulls() -> None:
     view = FeatureView("tier", ["route"], tiers, [Feature("name", "string")], nulls="skip", online=False)
     assert view.document()["nulls"] == "skip"
     assert "nulls" not in FeatureView("tier", ["route"], tiers, [Feature("name", "string")]).document()
+
+
+def fed() -> list[Any]:
+    """What feeds sources, windows over them, and what keeps served rows."""
+    orders = Source(
+        "orders",
+        event_time="at",
+        event_id="id",
+        columns={"id": "string", "amount": "float64", "city": "string"},
+        on_rewrite="refuse",
+        kafka=KafkaTopic("main", "orders.v1", {"avro": {"schemas": "/schemas"}}, start="latest"),
+    )
+    recent = FeatureView(
+        "recent",
+        entities=["user"],
+        source=orders,
+        features=[
+            Feature("orders_1h", "int64", aggregate=Aggregate("count", window="1h", hop=timedelta(minutes=1))),
+            Feature("cities", "list<string>", aggregate=Aggregate("top_k", "city", window="all", n=3)),
+            Feature("p95", "float64", aggregate=Aggregate("percentile", "amount", window=timedelta(days=7), p=0.95)),
+        ],
+        schedule=timedelta(minutes=5),
+        freshness="10m",
+    )
+    last = FeatureView(
+        "last",
+        entities=["user"],
+        source=orders,
+        features=[Feature("spent", "float64", column="amount", renamed_from="amount")],
+        schedule="on_commit",
+        retention=timedelta(days=30),
+    )
+    big = Source("big", event_time="at", table=Query("SELECT *\nFROM orders", [orders, last, "users"]))
+    bigs = FeatureView("bigs", ["user"], big, [Feature("amount", "float64")], schedule="0 4 * * *")
+    return [Entity("user", {"user_id": "int64"}), Source("users", "at"), orders, big, recent, last, bigs]
+
+
+def test_windows_and_feeds_are_version_1_documents() -> None:
+    document = to_document(fed(), "p")
+    users, orders, big = document["sources"]
+    assert users == {"name": "users", "table": "managed", "event_time": "at"}
+    assert orders["event_id"] == "id" and orders["on_rewrite"] == "refuse"
+    assert orders["kafka"] == {
+        "cluster": "main",
+        "topic": "orders.v1",
+        "format": {"avro": {"schemas": "/schemas"}},
+        "start": "latest",
+    }
+    assert big["table"] == {"query": {"sql": "SELECT *\nFROM orders", "from": ["sources.orders", "views.last", "users"]}}
+    recent, last, bigs = document["feature_views"]
+    assert [feature["aggregate"] for feature in recent["features"]] == [
+        {"fn": "count", "window": "1h", "hop": "1m"},
+        {"fn": "top_k", "column": "city", "window": "all", "n": 3},
+        {"fn": "percentile", "column": "amount", "window": "7d", "p": 0.95},
+    ]
+    assert (recent["schedule"], recent["freshness"]) == ({"every": "5m"}, "10m")
+    assert (last["schedule"], last["retention"]) == ("on_commit", "30d")
+    assert last["features"][0]["renamed_from"] == "amount"
+    assert bigs["schedule"] == {"cron": "0 4 * * *"}
+    assert yaml.safe_load(to_yaml(fed(), "p")) == document
 
 
 def test_the_text_of_definitions_reads_back() -> None:

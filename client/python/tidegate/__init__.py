@@ -12,11 +12,14 @@ with tidegate.Client(project="flights") as client:
 
 from tidegate.client import Client
 from tidegate.definitions import (
+    Aggregate,
     Computed,
     Entity,
     Feature,
     FeatureService,
     FeatureView,
+    KafkaTopic,
+    Query,
     Source,
     ViewUse,
     to_document,
@@ -52,6 +55,7 @@ from tidegate.sealed import Audit, Diff, Difference, Sample, SealedSet, Split, V
 __version__ = "0.1.0"
 
 __all__ = [
+    "Aggregate",
     "AlreadyExistsError",
     "Applied",
     "Audit",
@@ -78,6 +82,7 @@ __all__ = [
     "Ingested",
     "InternalError",
     "InvalidError",
+    "KafkaTopic",
     "LazyTable",
     "NaiveTimeWarning",
     "NotFoundError",
@@ -86,6 +91,7 @@ __all__ = [
     "PreconditionError",
     "Problem",
     "Progress",
+    "Query",
     "Sample",
     "SealedSet",
     "Source",

@@ -56,34 +56,111 @@ class Entity(About):
 
 
 @dataclass(frozen=True)
+class Query:
+    """SQL over other sources and over feature views: what stands for a source's `table`.
+
+    `from_` is all that it may name: sources, views, or names of either.
+
+    >>> Query("SELECT * FROM orders WHERE amount > 100", ["orders"]).document()
+    {'sql': 'SELECT * FROM orders WHERE amount > 100', 'from': ['orders']}
+    """
+
+    sql: str
+    from_: Sequence[Source | FeatureView | str]
+
+    def document(self) -> Document:
+        """As a definition file has it."""
+        return {"sql": self.sql, "from": [_relation(read) for read in self.from_]}
+
+
+@dataclass(frozen=True)
+class KafkaTopic:
+    """A topic whose messages become rows of a managed source.
+
+    `cluster` is a name in the server's configuration. `format` is `"json"`, `{"avro": {"schemas": uri}}` or
+    `{"protobuf": {"descriptors": uri, "message": name}}`; `start` is `"earliest"` or `"latest"`.
+    """
+
+    cluster: str
+    topic: str
+    format: str | Mapping[str, Mapping[str, str]] = "json"
+    start: str = "earliest"
+
+    def document(self) -> Document:
+        """As a definition file has it."""
+        form = self.format if isinstance(self.format, str) else {name: dict(of) for name, of in self.format.items()}
+        return {"cluster": self.cluster, "topic": self.topic, "format": form, "start": self.start}
+
+
+@dataclass(frozen=True)
 class Source(About):
     """A table of observations.
 
-    `table` is `"managed"` for one that Tidegate creates and writes, or `{"delta": uri}` or `{"parquet": uri}` for existing
-    ones that it only reads. `columns` are further ones kept for SQL, name to type. Where rows hold for a time,
-    `valid_from` (included) and `valid_to` (not included, null while a row still holds) stand for `event_time`.
+    `table` is `"managed"` for one that Tidegate creates and writes, `{"delta": uri}` or `{"parquet": uri}` for existing
+    ones that it only reads, or a `Query`. `columns` are further ones, kept for SQL and for aggregates, name to type. Where
+    rows hold for a time, `valid_from` (included) and `valid_to` (not included, null while a row still holds) stand for
+    `event_time`. `event_id` is the column that tells events apart; `on_rewrite` is `"refresh"` or `"refuse"`.
     """
 
     name: str
     event_time: str | None = None
     created_time: str | None = None
-    table: str | Mapping[str, str] = "managed"
+    table: str | Mapping[str, str] | Query = "managed"
     columns: Mapping[str, str] = field(default_factory=dict)
     valid_from: str | None = None
     valid_to: str | None = None
+    event_id: str | None = None
+    on_rewrite: str = "refresh"
+    kafka: KafkaTopic | None = None
 
     def document(self) -> Document:
         """As a definition file has it."""
         return _present(
             {
                 "name": self.name,
-                "table": self.table if isinstance(self.table, str) else dict(self.table),
+                "table": _table(self.table),
                 "event_time": self.event_time,
                 "valid_from": self.valid_from,
                 "valid_to": self.valid_to,
                 "created_time": self.created_time,
+                "event_id": self.event_id,
                 "columns": _columns(self.columns),
+                "on_rewrite": None if self.on_rewrite == "refresh" else self.on_rewrite,
+                "kafka": None if self.kafka is None else self.kafka.document(),
                 **self._about(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What a feature is over the observations of a window.
+
+    `fn` is `count`, `sum`, `mean`, `min`, `max`, `var`, `std`, `first`, `last`, `last_n` or `top_k` (with `n`),
+    `distinct_count` or `percentile` (with `p`, between 0 and 1). `column` is the source's; `count` without one counts rows.
+    `window` is a span or `"all"`; its start is rounded down to the `hop`.
+
+    >>> Aggregate("sum", "amount", window=timedelta(days=7)).document()
+    {'fn': 'sum', 'column': 'amount', 'window': '7d'}
+    """
+
+    fn: str
+    column: str | None = None
+    window: Span = field(kw_only=True)
+    hop: Span | None = None
+    n: int | None = None
+    p: float | None = None
+
+    def document(self) -> Document:
+        """As a definition file has it."""
+        return _present(
+            {
+                "fn": self.fn,
+                "column": self.column,
+                "window": _span(self.window),
+                "hop": _span(self.hop),
+                "n": self.n,
+                "p": self.p,
             }
         )
 
@@ -92,7 +169,9 @@ class Source(About):
 class Feature:
     """One value per observation; `column` is the source's column where it is named otherwise.
 
-    `default` is what a lookup answers in place of a missing, null or expired value.
+    With an `aggregate`, one value over the observations of a window; then `type` is that of the result. `default` is what a
+    lookup answers in place of a missing, null or expired value. `renamed_from` is the name the feature had: what is stored
+    under that one is this feature's.
     """
 
     name: str
@@ -100,6 +179,8 @@ class Feature:
     column: str | None = None
     default: Any = None
     description: str | None = None
+    aggregate: Aggregate | None = None
+    renamed_from: str | None = None
 
     def document(self) -> Document:
         """As a definition file has it."""
@@ -108,6 +189,8 @@ class Feature:
                 "name": self.name,
                 "type": self.type,
                 "column": self.column,
+                "aggregate": None if self.aggregate is None else self.aggregate.document(),
+                "renamed_from": self.renamed_from,
                 "default": self.default,
                 "description": self.description,
             }
@@ -162,6 +245,9 @@ class FeatureView(About):
     `availability` is `"event"`, `"created"`, `"commit"` or a `timedelta` after the event; the default is `created` where the
     source has a created time. Spans are `timedelta`s or texts such as `6h`. `nulls="skip"` gives training rows, for a feature
     that is null in the newest observation, the latest value that is not; it needs `online=False`.
+
+    `schedule` is when the view is materialized by itself: `"on_commit"`, a span, or a cron expression in UTC. `freshness` is
+    how far what is served may stay behind the table; served rows older than `retention` are deleted.
     """
 
     name: str
@@ -175,6 +261,9 @@ class FeatureView(About):
     exclusive: bool = False
     online: bool = True
     nulls: str = "keep"
+    schedule: str | timedelta | None = None
+    freshness: Span | None = None
+    retention: Span | None = None
 
     def __getitem__(self, features: str | tuple[str, ...]) -> ViewUse:
         """The view with only these features: `weather["temp"]`, `weather["temp", "wind_speed"]`."""
@@ -210,6 +299,9 @@ class FeatureView(About):
                 "bounds": {"upper": "exclusive"} if self.exclusive else None,
                 "nulls": None if self.nulls == "keep" else self.nulls,
                 "online": None if self.online else False,
+                "schedule": _schedule(self.schedule),
+                "freshness": _span(self.freshness),
+                "retention": _span(self.retention),
                 "features": [feature.document() for feature in self.features],
                 **self._about(),
             },
@@ -335,6 +427,30 @@ def _name(definition: Any) -> str:
 
 def _columns(columns: Mapping[str, str]) -> list[Document]:
     return [{"name": name, "type": of} for name, of in columns.items()]
+
+
+def _table(table: str | Mapping[str, str] | Query) -> str | Document:
+    if isinstance(table, Query):
+        return {"query": table.document()}
+    return table if isinstance(table, str) else dict(table)
+
+
+def _relation(read: Source | FeatureView | str) -> str:
+    """A name as it is; what is known to be a source or a view by its full name."""
+    if isinstance(read, str):
+        return read
+    return f"{'sources' if isinstance(read, Source) else 'views'}.{read.name}"
+
+
+def _schedule(schedule: str | timedelta | None) -> str | Document | None:
+    """A text with spaces, or a nickname such as `@hourly`, is a cron expression; any other than `on_commit` a span."""
+    if schedule is None:
+        return None
+    if schedule == "on_commit":
+        return "on_commit"
+    if isinstance(schedule, str) and (" " in schedule or schedule.startswith("@")):
+        return {"cron": schedule}
+    return {"every": _span(schedule)}
 
 
 def _present(document: Document, keep: tuple[str, ...] = ()) -> Document:

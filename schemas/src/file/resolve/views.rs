@@ -317,13 +317,12 @@ impl Resolver<'_> {
                 Availability::Created
             }
             Some(v1::Availability::Commit) => {
-                let without = match source.map(|source| &source.location) {
-                    Some(Location::Parquet(_)) => Some("a folder of Parquet files has"),
-                    Some(Location::Query(_)) => Some("the rows of a query have"),
-                    Some(Location::Managed | Location::Delta(_)) | None => None,
+                let message = match source.map(|source| &source.location) {
+                    Some(Location::Parquet(_)) => "a folder of Parquet files has no commits to take the time from",
+                    Some(Location::Query(_)) => "what a query gives has no commits of its own to take the time from",
+                    Some(Location::Managed | Location::Delta(_)) | None => "",
                 };
-                if let Some(without) = without {
-                    let message = format!("{without} no commits to take the time from");
+                if !message.is_empty() {
                     let help = "choose `event`, `created` or `{delay: …}`, or make the table a Delta table";
                     self.report(item, &path, message, Some(help.to_owned()));
                 }
