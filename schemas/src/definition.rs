@@ -8,7 +8,7 @@ pub mod aggregate;
 pub mod schedule;
 pub mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -302,15 +302,13 @@ impl FeatureView {
     /// The source's columns that its features are computed from, each once, with the types they have there.
     #[must_use]
     pub fn inputs(&self) -> Vec<Column> {
-        let mut inputs: Vec<Column> = Vec::new();
-        for feature in &self.features {
-            let input = match &feature.aggregate {
-                Some(aggregate) => aggregate.input.clone(),
-                None => Some(Column { name: feature.column.clone(), data_type: feature.data_type.clone() }),
-            };
-            inputs.extend(input.filter(|input| inputs.iter().all(|known| known.name != input.name)));
-        }
-        inputs
+        let mut seen = BTreeSet::new();
+        let read = self.features.iter().filter_map(|feature| match &feature.aggregate {
+            Some(aggregate) => aggregate.input.as_ref().map(|input| (&input.name, &input.data_type)),
+            None => Some((&feature.column, &feature.data_type)),
+        });
+        let first = read.filter(|(name, _)| seen.insert(*name));
+        first.map(|(name, data_type)| Column { name: name.clone(), data_type: data_type.clone() }).collect()
     }
 }
 

@@ -6,6 +6,12 @@ use croner::parser::{CronParser, Seconds, Year};
 
 use crate::time::Micros;
 
+/// The year 4900. Searches end in the year 5000: from here they are short, and every day that there is comes by.
+const LAST_CENTURY: Micros = 92_461_910_400_000_000;
+
+/// The length of a cron expression.
+const LENGTH_MAX: usize = 200;
+
 /// When a view is materialized by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Schedule {
@@ -45,8 +51,11 @@ impl Schedule {
 /// # Errors
 /// In words, without the text itself.
 pub(crate) fn check_cron(expression: &str) -> Result<(), String> {
+    if expression.len() > LENGTH_MAX {
+        return Err(format!("it has more than {LENGTH_MAX} characters"));
+    }
     parse(expression)?;
-    match Schedule::Cron(expression.to_owned()).next_after(0) {
+    match Schedule::Cron(expression.to_owned()).next_after(LAST_CENTURY) {
         Some(_) => Ok(()),
         None => Err("no day is ever one that it names".to_owned()),
     }
@@ -59,6 +68,9 @@ fn parse(expression: &str) -> Result<Cron, String> {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     const MINUTE: Micros = 60_000_000;
@@ -84,11 +96,40 @@ mod tests {
 
     #[test]
     fn cron_expressions_have_five_fields_and_a_day_that_comes() {
-        for text in ["0 * * * *", "@hourly", "0 9 * * MON-FRI", "0 0 29 2 *", "0 0 L * *"] {
+        for text in ["0 * * * *", "@hourly", "0 9 * * MON-FRI", "0 0 29 2 *", "0 0 29 2 +WED", "0 0 L * *"] {
             assert_eq!(check_cron(text), Ok(()), "{text}");
         }
         for text in ["", "0 * * *", "0 0 * * * *", "60 * * * *", "a b c d e", "0 0 30 2 *"] {
             assert!(check_cron(text).is_err(), "{text}");
+        }
+        assert!(check_cron(&"0,".repeat(1_000)).is_err());
+    }
+
+    /// Whatever is written, the parser and the search come to an end, and a time that is found is later.
+    #[test]
+    fn random_cron_expressions() {
+        let number =
+            |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+        let (seed, cases) = (number("TIDEGATE_SEED", 5), number("TIDEGATE_CASES", 500));
+        for case in seed..seed + cases {
+            let rng = &mut StdRng::seed_from_u64(case);
+            let part = |rng: &mut StdRng| -> String {
+                let one = [
+                    "*", "0", "1", "5", "29", "31", "60", "L", "W", "#", "/", "-", ",", "?", "+", "MON", "FEB", "@",
+                    "é",
+                ];
+                (0..rng.random_range(1..4)).map(|_| one[rng.random_range(0..one.len())]).collect()
+            };
+            let mut parts = ["0", "0", "*", "*", "*"].map(str::to_owned);
+            for _ in 0..rng.random_range(1..4) {
+                parts[rng.random_range(0..5)] = part(rng);
+            }
+            let text = parts.join(" ");
+            if check_cron(&text).is_ok() {
+                let after = rng.random_range(0..100 * 365 * 24 * 60 * MINUTE);
+                let next = Schedule::Cron(text.clone()).next_after(after);
+                assert!(next.is_none_or(|next| next > after), "TIDEGATE_SEED={case}: {text} after {after}: {next:?}");
+            }
         }
     }
 }

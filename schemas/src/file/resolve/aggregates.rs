@@ -13,7 +13,7 @@ use crate::file::yaml::Step::{Field, Index};
 use crate::time::Micros;
 use crate::types::DataType;
 
-use super::{Resolver, words};
+use super::{PROBLEMS_KEPT, Resolver, words};
 
 /// The shortest hop.
 const HOP_MIN: Micros = 1_000_000;
@@ -253,7 +253,8 @@ impl Resolver<'_> {
         if self.catalog.sources.contains_key(source) && !unsure {
             let of_source = (source.clone(), String::new())..;
             let known = self.column_types.range(of_source).take_while(|((of, _), _)| of == source);
-            let near = nearest(column, known.map(|((_, column), _)| column.as_str()));
+            let known = known.map(|((_, column), _)| column.as_str());
+            let near = if self.problems.len() < PROBLEMS_KEPT { nearest(column, known) } else { None };
             let declare = format!("declare it under the `columns` of source `{source}`");
             let help = match near {
                 Some(near) => format!("{} If not, {declare}", did_you_mean(near)),

@@ -9,7 +9,7 @@ use crate::file::structure::did_you_mean;
 use crate::file::v1;
 use crate::file::yaml::Step::{Field, Index};
 
-use super::Resolver;
+use super::{PROBLEMS_KEPT, Resolver};
 
 /// The length of a query.
 const SQL_MAX: usize = 65_536;
@@ -90,7 +90,8 @@ impl Resolver<'_> {
             (false, false) if self.items.incomplete => {}
             (false, false) => {
                 let both = |(kind, _): &&(Kind, String)| matches!(kind, Kind::Source | Kind::FeatureView);
-                let near = nearest(text, self.known.iter().filter(both).map(|(_, name)| name.as_str()));
+                let candidates = self.known.iter().filter(both).map(|(_, name)| name.as_str());
+                let near = if self.problems.len() < PROBLEMS_KEPT { nearest(text, candidates) } else { None };
                 let help = near.map(did_you_mean);
                 self.report(item, &path, format!("there is no source or feature view `{text}`"), help);
             }

@@ -12,6 +12,9 @@ use super::Resolver;
 /// How deep queries may read queries.
 const DEPTH_MAX: usize = 16;
 
+/// Circles told; a set of files with more has been told enough.
+const CIRCLES_MAX: usize = 100;
+
 /// The relations that each query reads, by its source.
 type Reads = BTreeMap<String, Vec<Relation>>;
 
@@ -58,8 +61,8 @@ impl Resolver<'_> {
     /// Takes away, again and again, the sources whose queries read no other that is left; circles stay.
     fn circles(&mut self, reads: &Reads, items: &BTreeMap<&str, &Item<v1::Source>>) {
         let mut left: BTreeSet<&str> = reads.keys().map(String::as_str).collect();
-        let mut depth = 0;
-        while !left.is_empty() {
+        let (mut depth, mut circles) = (0, 0);
+        while !left.is_empty() && circles < CIRCLES_MAX {
             let open = |name: &&str| !self.reads_any(&reads[*name], &left);
             let done: Vec<&str> = left.iter().copied().filter(open).collect();
             if done.is_empty() {
@@ -76,7 +79,10 @@ impl Resolver<'_> {
                     let path = [Field("table"), Field("query"), Field("from")];
                     self.report(item, &path, message, Some("take one of these out of its query".to_owned()));
                 }
-                left.retain(|name| circle.iter().all(|(on_it, _)| on_it != name));
+                circles += 1;
+                circle.iter().for_each(|(name, _)| {
+                    left.remove(name.as_str());
+                });
                 continue;
             }
             depth += 1;
@@ -88,7 +94,9 @@ impl Resolver<'_> {
                 self.report(item, &[Field("table"), Field("query"), Field("from")], message, Some(help));
                 return;
             }
-            left.retain(|name| !done.contains(name));
+            done.into_iter().for_each(|name| {
+                left.remove(name);
+            });
         }
     }
 
@@ -98,10 +106,10 @@ impl Resolver<'_> {
 
     /// Follows queries until one comes again: the sources from there, each with what it reads of the next.
     fn circle(&self, reads: &Reads, left: &BTreeSet<&str>) -> Vec<(String, Relation)> {
-        let mut path: Vec<(String, Relation)> = Vec::new();
+        let (mut path, mut seen): (Vec<(String, Relation)>, BTreeMap<String, usize>) = Default::default();
         let mut at = left.first().copied().unwrap_or_default().to_owned();
         loop {
-            if let Some(start) = path.iter().position(|(name, _)| *name == at) {
+            if let Some(start) = seen.insert(at.clone(), path.len()) {
                 return path.split_off(start);
             }
             let next = reads.get(&at).into_iter().flatten().find_map(|relation| {

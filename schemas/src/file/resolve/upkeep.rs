@@ -8,7 +8,7 @@ use crate::file::v1;
 use crate::file::yaml::Step::{self, Field};
 use crate::time::Micros;
 
-use super::Resolver;
+use super::{PROBLEMS_KEPT, Resolver};
 
 /// The shortest time between two runs of a schedule.
 const EVERY_MIN: Micros = 1_000_000;
@@ -60,6 +60,8 @@ impl Resolver<'_> {
                 }
                 Some(Schedule::Every(every))
             }
+            // What never comes is searched for; a set of files with this many problems has been told enough.
+            v1::Schedule::Cron(_) if self.problems.len() >= PROBLEMS_KEPT => None,
             v1::Schedule::Cron(text) => match check_cron(text.trim()) {
                 Ok(()) => Some(Schedule::Cron(text.trim().to_owned())),
                 Err(why) => {

@@ -198,9 +198,9 @@ impl Resolver<'_> {
                 self.report(item, &path, message, Some("rename or remove one of them".to_owned()));
             }
             self.feature_name(item, index, keys, source);
-            self.older_name(item, index);
             features.extend(self.feature(item, index, source));
         }
+        self.older_names(item);
         let aggregates: Vec<&Aggregate> = features.iter().filter_map(|feature| feature.aggregate.as_ref()).collect();
         self.hops(item, &aggregates);
         features
@@ -230,24 +230,27 @@ impl Resolver<'_> {
         }
     }
 
-    /// The name that a feature had: no other feature's, now or before.
-    fn older_name(&mut self, item: &Item<v1::FeatureView>, index: usize) {
-        let feature = &item.value.features[index];
-        let Some(older) = &feature.renamed_from else { return };
-        let path = [Field("features"), Index(index), Field("renamed_from")];
-        let (before, features) = (&item.value.features[..index], &item.value.features);
-        if let Some((message, help)) = name_fault(older) {
-            self.report(item, &path, message, help);
-        } else if *older == feature.name {
-            let help = "leave `renamed_from` out, or name what the feature was called before".to_owned();
-            self.report(item, &path, format!("`{older}` is the feature's present name"), Some(help));
-        } else if features.iter().any(|other| other.name == *older) {
-            let message = format!("feature `{older}` is still there, so `{}` can't have its values", feature.name);
-            let help = "remove that feature, or leave `renamed_from` out".to_owned();
-            self.report(item, &path, message, Some(help));
-        } else if let Some(other) = before.iter().find(|other| other.renamed_from.as_ref() == Some(older)) {
-            let message = format!("`{}` was renamed from `{older}` as well", other.name);
-            self.report(item, &path, message, Some("one feature can have those values".to_owned()));
+    /// The names that features had: none is a feature's now, and no two had the same.
+    fn older_names(&mut self, item: &Item<v1::FeatureView>) {
+        let features = &item.value.features;
+        let present: BTreeSet<&str> = features.iter().map(|feature| feature.name.as_str()).collect();
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        for (index, feature) in features.iter().enumerate() {
+            let Some(older) = &feature.renamed_from else { continue };
+            let path = [Field("features"), Index(index), Field("renamed_from")];
+            if let Some((message, help)) = name_fault(older) {
+                self.report(item, &path, message, help);
+            } else if *older == feature.name {
+                let help = "leave `renamed_from` out, or name what the feature was called before".to_owned();
+                self.report(item, &path, format!("`{older}` is the feature's present name"), Some(help));
+            } else if present.contains(older.as_str()) {
+                let message = format!("feature `{older}` is still there, so `{}` can't have its values", feature.name);
+                let help = "remove that feature, or leave `renamed_from` out".to_owned();
+                self.report(item, &path, message, Some(help));
+            } else if let Some(other) = first.insert(older, &feature.name) {
+                let message = format!("`{other}` was renamed from `{older}` as well");
+                self.report(item, &path, message, Some("one feature can have those values".to_owned()));
+            }
         }
     }
 
@@ -317,12 +320,13 @@ impl Resolver<'_> {
                 Availability::Created
             }
             Some(v1::Availability::Commit) => {
-                let message = match source.map(|source| &source.location) {
-                    Some(Location::Parquet(_)) => "a folder of Parquet files has no commits to take the time from",
-                    Some(Location::Query(_)) => "what a query gives has no commits of its own to take the time from",
-                    Some(Location::Managed | Location::Delta(_)) | None => "",
+                let without = match source.map(|source| &source.location) {
+                    Some(Location::Parquet(_)) => Some("a folder of Parquet files has no commits"),
+                    Some(Location::Query(_)) => Some("what a query gives has no commits of its own"),
+                    Some(Location::Managed | Location::Delta(_)) | None => None,
                 };
-                if !message.is_empty() {
+                if let Some(without) = without {
+                    let message = format!("{without} to take the time from");
                     let help = "choose `event`, `created` or `{delay: …}`, or make the table a Delta table";
                     self.report(item, &path, message, Some(help.to_owned()));
                 }

@@ -5,6 +5,8 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::problem::Problem;
+
 use super::*;
 
 /// Reads a file, and checks that problems point into it.
@@ -140,4 +142,39 @@ fn many_definitions() {
         super::super::check(&[file("a.yaml", format!("version: 1\nproject: p\n{unknown}"))]).expect_err("no");
     assert_eq!(problems.len(), 101);
     assert_eq!(problems[100].to_string(), "a.yaml: more problems in this file are not shown");
+}
+
+#[test]
+fn many_queries() {
+    let of = |count: usize, next: &dyn Fn(usize) -> usize| -> Vec<Problem> {
+        let mut text = "version: 1\nproject: p\nsources:\n".to_owned();
+        for index in 0..count {
+            let reads = next(index);
+            let query = format!("{{query: {{sql: SELECT, from: [q{reads}]}}}}");
+            text.push_str(&format!("  - {{name: q{index}, event_time: t, table: {query}}}\n"));
+        }
+        super::super::check(&[file("a.yaml", text)]).expect_err("circles")
+    };
+    let alone = of(5_000, &|index| index);
+    assert_eq!(alone.len(), 100, "more than people read");
+    assert_eq!(alone[0].message, "source `q0` reads itself: q0 -> sources.q0");
+    let one = of(5_000, &|index| (index + 1) % 5_000);
+    assert_eq!(one.len(), 1);
+    assert!(one[0].message.starts_with("source `q0` reads itself: q0 -> sources.q1 -> sources.q2"));
+}
+
+#[test]
+fn many_windows() {
+    let head = "version: 1\nproject: p\nsources: [{name: s, event_time: t, columns: [{name: x, type: int64}]}]\n";
+    let mut text = format!("{head}feature_views:\n  - name: wide\n    entities: []\n    source: s\n    features:\n");
+    for index in 0..2_000 {
+        let aggregate = format!("{{fn: sum, column: x, window: {}m}}", index + 5);
+        let feature = format!("{{name: f{index}, type: int64, renamed_from: g{index}, aggregate: {aggregate}}}");
+        text.push_str(&format!("      - {feature}\n"));
+    }
+    let catalog = good(&text);
+    assert_eq!(catalog.views["wide"].inputs().len(), 1);
+    let unknown = text.replace("column: x", "column: y");
+    let problems = super::super::check(&[file("a.yaml", unknown)]).expect_err("nothing says a type of y");
+    assert_eq!(problems.len(), 101);
 }
