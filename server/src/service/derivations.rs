@@ -74,9 +74,9 @@ impl Derivation {
 }
 
 /// A feature's names, each with what its values are computed from.
-fn named(feature: &Feature) -> impl Iterator<Item = (String, String)> + use<'_> {
+fn named(feature: &Feature) -> impl Iterator<Item = (String, String)> {
     let names = std::iter::once(&feature.name).chain(&feature.renamed_from);
-    names.map(|name| (name.clone(), computed(feature)))
+    names.map(move |name| (name.clone(), computed(feature)))
 }
 
 /// What a feature's values are computed from.
@@ -142,5 +142,53 @@ impl Derivations {
         let kind =
             if error.kind() == std::io::ErrorKind::InvalidData { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
         Error::new(kind, message).with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_schemas::file::{SourceFile, check};
+
+    use super::*;
+
+    /// What the rows of a view with these features are computed from.
+    fn of(features: &str) -> Derivation {
+        let content = format!(
+            "version: 1\nproject: p\nentities: [{{name: user, keys: [{{name: id, type: int64}}]}}]\n\
+             sources: [{{name: s, event_time: t, columns: [{{name: x, type: int64}}, {{name: y, type: int64}}]}}]\n\
+             feature_views: [{{name: v, entities: [user], source: s, features: [{features}]}}]\n"
+        );
+        let catalog = check(&[SourceFile { path: "a.yaml".to_owned(), content: content.into_bytes() }]).unwrap();
+        Derivation::of(&catalog, &catalog.views["v"])
+    }
+
+    #[test]
+    fn rows_stand_as_long_as_they_mean_the_same() {
+        let check = |before: &str, after: &str, expect: bool| {
+            assert_eq!(of(before).outdated(&of(after)), expect, "{before} -> {after}");
+        };
+        let x = "{name: x, type: int64}";
+        check(x, "{name: x, type: int64}, {name: y, type: int64}", false);
+        check(x, "{name: x, column: y, type: int64}", true);
+        check(x, "{name: z, column: x, type: int64, renamed_from: x}", false);
+        check(x, "{name: z, column: y, type: int64, renamed_from: x}", true);
+        check(x, "{name: x, type: int64, aggregate: {fn: sum, column: x, window: 7d}}", true);
+
+        let sum = "{name: a, type: int64, aggregate: {fn: sum, column: x, window: 7d}}";
+        check(sum, "{name: b, type: int64, aggregate: {fn: sum, column: x, window: 7d}}", false);
+        check(sum, "{name: a, type: int64, aggregate: {fn: sum, column: x, window: 7d, hop: 1m}}", true);
+        check(sum, "{name: a, type: int64, aggregate: {fn: sum, column: y, window: 7d}}", true);
+        let count = "{name: n, type: int64, aggregate: {fn: count, window: 7d}}";
+        check(sum, &format!("{sum}, {count}"), true);
+        check(&format!("{sum}, {count}"), &format!("{count}, {sum}"), false);
+    }
+
+    /// Records of a build that knew no windows are read as they are.
+    #[test]
+    fn older_records_are_understood() {
+        let plain = of("{name: x, type: int64}");
+        let mut record = serde_json::to_value(&plain).unwrap();
+        record.as_object_mut().unwrap().remove("windows");
+        assert_eq!(serde_json::from_value::<Derivation>(record).unwrap(), plain);
     }
 }
