@@ -73,6 +73,18 @@ pub enum Error {
         /// Bytes kept in reserve.
         reserve: u64,
     },
+    /// Too many pushed rows wait for their tables.
+    #[error(
+        "{} MiB of pushed rows wait to be written to their tables, and at most {} MiB may; push again in a moment, or raise \
+         `push.outbox_bytes`",
+        waiting >> 20, limit >> 20
+    )]
+    OutboxFull {
+        /// Bytes that wait.
+        waiting: u64,
+        /// Bytes that may.
+        limit: u64,
+    },
     /// The caller's time is over.
     #[error(
         "the deadline passed while entities were read; allow more time or send fewer at once, or allow a partial answer"
@@ -163,7 +175,9 @@ impl Error {
             Self::Locked { .. } | Self::NewerFormat { .. } | Self::Folder { .. } | Self::NoRefresh(_) => {
                 ErrorKind::Precondition
             }
-            Self::DiskFull(_) | Self::NoRoom { .. } | Self::LoadFull { .. } => ErrorKind::Exhausted,
+            Self::DiskFull(_) | Self::NoRoom { .. } | Self::LoadFull { .. } | Self::OutboxFull { .. } => {
+                ErrorKind::Exhausted
+            }
             Self::Deadline => ErrorKind::Deadline,
             Self::UnknownWrite(_) => ErrorKind::Precondition,
             Self::Store { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => ErrorKind::Corrupt,

@@ -10,6 +10,7 @@
 //! 'p' view u32 BE         full u8 · target i64 · position u64 · read u64 · written u64 · started i64      the progress
 //! 'q' view u32 BE         –                                                    the view has pushed rows
 //! 'd' view, epoch u32 BE  entity type u32                                      rows to be deleted; epoch 2^32-1 means all
+//! 'f', 'i', 's', 'o'      feeds and their outboxes                             drawn in `store/feed.rs`
 //! ```
 //! Text is u32 length + UTF-8, lists are u32 count + items, integers little-endian unless marked. Ids are never used twice. A view
 //! whose entities or key types change becomes a new view with a new id: its old rows answer nothing any more.
@@ -201,6 +202,9 @@ pub(crate) enum MetaKey {
     Progress(u32),
     Pushed(u32),
     Purge(u32, u32),
+    Feed(u32),
+    Incarnations,
+    Sequence,
 }
 
 impl MetaKey {
@@ -214,6 +218,9 @@ impl MetaKey {
             Self::Progress(view) => (b'p', vec![view]),
             Self::Pushed(view) => (b'q', vec![view]),
             Self::Purge(view, epoch) => (b'd', vec![view, epoch]),
+            Self::Feed(id) => (b'f', vec![id]),
+            Self::Incarnations => (b'i', vec![]),
+            Self::Sequence => (b's', vec![]),
         };
         let mut out = vec![tag];
         out.extend(ids.into_iter().flat_map(u32::to_be_bytes));
@@ -233,6 +240,9 @@ impl MetaKey {
             b'p' => Self::Progress(id()?),
             b'q' => Self::Pushed(id()?),
             b'd' => Self::Purge(id()?, id()?),
+            b'f' => Self::Feed(id()?),
+            b'i' => Self::Incarnations,
+            b's' => Self::Sequence,
             tag => return Err(Error::corrupt(format!("a metadata key has the unknown tag {tag}"))),
         };
         reader.end()?;

@@ -104,14 +104,17 @@ pub(crate) fn accepts(incoming: Times, stored: Option<Times>) -> bool {
     stored.is_none_or(|stored| replaces(incoming, stored))
 }
 
-/// The rows to compare with the store: for each distinct key the one that supersedes the others of the batch, in key order.
+/// The rows to compare with the store: for each distinct key among `rows` the one that supersedes the others, in key order.
 ///
 /// Among equal times the later row wins: rows come in the order of their addresses.
-pub(crate) fn winners<'k>(rows: usize, key: impl Fn(usize) -> &'k [u8], times: impl Fn(usize) -> Times) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..rows).collect();
-    order.sort_unstable_by(|&a, &b| key(a).cmp(key(b)).then_with(|| (times(a), a).cmp(&(times(b), b))));
-    let last_of_key = |nth: usize| order.get(nth + 1).is_none_or(|&next| key(next) != key(order[nth]));
-    (0..rows).filter(|&nth| last_of_key(nth)).map(|nth| order[nth]).collect()
+pub(crate) fn winners<'k>(
+    mut rows: Vec<usize>,
+    key: impl Fn(usize) -> &'k [u8],
+    times: impl Fn(usize) -> Times,
+) -> Vec<usize> {
+    rows.sort_unstable_by(|&a, &b| key(a).cmp(key(b)).then_with(|| (times(a), a).cmp(&(times(b), b))));
+    let last_of_key = |nth: usize| rows.get(nth + 1).is_none_or(|&next| key(next) != key(rows[nth]));
+    (0..rows.len()).filter(|&nth| last_of_key(nth)).map(|nth| rows[nth]).collect()
 }
 
 #[cfg(test)]
@@ -129,8 +132,10 @@ mod tests {
             (b"b", (5, Some(0))),
             (b"c", (0, Some(100))),
         ];
-        assert_eq!(winners(rows.len(), |row| rows[row].0, |row| rows[row].1), [3, 5, 4]);
-        assert!(winners(0, |row| rows[row].0, |row| rows[row].1).is_empty());
+        let of = |chosen: Vec<usize>| winners(chosen, |row| rows[row].0, |row| rows[row].1);
+        assert_eq!(of((0..rows.len()).collect()), [3, 5, 4]);
+        assert_eq!(of(vec![0, 1, 2]), [1, 2]);
+        assert!(of(Vec::new()).is_empty());
     }
 
     #[test]

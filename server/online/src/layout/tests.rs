@@ -22,6 +22,9 @@ fn keys_are_frozen() {
         (MetaKey::Progress(5), "70 00000005"),
         (MetaKey::Pushed(5), "71 00000005"),
         (MetaKey::Purge(6, ALL_EPOCHS), "64 00000006 ffffffff"),
+        (MetaKey::Feed(7), "66 00000007"),
+        (MetaKey::Incarnations, "69"),
+        (MetaKey::Sequence, "73"),
     ];
     for (key, expect) in samples {
         check(&key.encode(), expect);

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 const CARRIED_AT_ONCE: usize = 500;
 
 impl Store {
-    /// Begins a full refresh to a table version. One that is under way is dropped.
+    /// Begins a full refresh to a table version. One that is under way is dropped. Rows that happen after `now` will wait.
     ///
     /// # Errors
     /// An unknown view, a failing disk.
@@ -37,7 +37,7 @@ impl Store {
         let mut state = view.state.read().clone();
         state.check_layout(layout)?;
         let mut batch = WriteBatch::default();
-        let dropped = state.drop_building(&view, &mut batch);
+        let dropped = self.inner.drop_building(&view, &mut state, &mut batch)?;
         let epoch = state.record.next_epoch;
         let progress =
             Progress { target_version, full: true, position: 0, rows_read: 0, rows_written: 0, started_at: now };
@@ -49,7 +49,7 @@ impl Store {
         self.inner.commit_metadata(batch)?;
         *view.state.write() = state;
         dropped.into_iter().for_each(|purge| self.purger.add(purge, None));
-        Load::new(&self.inner, &view, layout, epoch)
+        Load::new(&self.inner, &view, layout, epoch, now)
     }
 
     /// Puts the refreshed epoch in place: from here on lookups read it, and the cursor is at `version`.
@@ -71,6 +71,7 @@ impl Store {
         let building = load.is_of(&state)?;
         let mut batch = WriteBatch::default();
         let purge = drop_epoch(&view, state.record.epoch, &mut batch);
+        self.inner.drop_waiting(view.id, state.record.epoch, &mut batch)?;
         let cursor = CursorRecord { version, materialized_at: now, layout: load.layout() };
         state.record.epoch = building;
         state.record.building = None;
@@ -95,7 +96,9 @@ impl Store {
             view.has_pushed.store(false, Ordering::Release);
         }
         self.purger.add(purge, Some(rows));
-        Ok(Written { written: rows, kept: load.rows() - rows })
+        // What the load set to wait in this epoch counts from now on.
+        self.inner.waiting.until(Micros::MIN);
+        Ok(Written { written: rows, kept: load.rows() - rows, waiting: load.waiting() })
     }
 
     /// Makes a load's files the database's, and lets writes go to its epoch too.
@@ -127,7 +130,7 @@ impl Store {
             return Ok(false);
         }
         let mut batch = WriteBatch::default();
-        let dropped = state.drop_building(&view, &mut batch);
+        let dropped = self.inner.drop_building(&view, &mut state, &mut batch)?;
         state.progress = None;
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.delete(MetaKey::Progress(view.id).encode());
@@ -135,15 +138,6 @@ impl Store {
         *view.state.write() = state;
         dropped.into_iter().for_each(|purge| self.purger.add(purge, None));
         Ok(true)
-    }
-}
-
-impl ViewState {
-    /// Gives up the epoch being built, and says what is to be deleted of it.
-    pub(super) fn drop_building(&mut self, view: &View, batch: &mut WriteBatch) -> Option<Purge> {
-        let epoch = self.record.building.take()?;
-        let loaded = std::mem::replace(&mut self.loaded, Loaded::Nothing);
-        (loaded != Loaded::Nothing).then(|| drop_epoch(view, epoch, batch))
     }
 }
 
@@ -162,6 +156,19 @@ fn drop_epoch(view: &View, epoch: u32, batch: &mut WriteBatch) -> Purge {
 }
 
 impl Inner {
+    /// Gives up the epoch being built, and says what is to be deleted of it.
+    pub(super) fn drop_building(
+        &self,
+        view: &View,
+        state: &mut ViewState,
+        batch: &mut WriteBatch,
+    ) -> Result<Option<Purge>> {
+        let Some(epoch) = state.record.building.take() else { return Ok(None) };
+        let loaded = std::mem::replace(&mut state.loaded, Loaded::Nothing);
+        self.drop_waiting(view.id, epoch, batch)?;
+        Ok((loaded != Loaded::Nothing).then(|| drop_epoch(view, epoch, batch)))
+    }
+
     /// Brings pushes of the present epoch that supersede what the next one has into it.
     ///
     /// Strictly: where the table has a row of the same times, the table's row is the pushed one or a correction of it.
@@ -169,6 +176,8 @@ impl Inner {
         let _gate = view.gate.read();
         self.still_there(view)?;
         let mut carried = Carried { found: 0, pushes_before: view.pushes.load(Ordering::Acquire) };
+        // First what waits: what is released meanwhile is among the rows by the time that these are looked at.
+        self.carry_waiting(view, view.state.read().record.epoch, next)?;
         if !view.has_pushed.load(Ordering::Acquire) {
             return Ok(carried);
         }

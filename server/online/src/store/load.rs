@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rocksdb::{Options, SstFileWriter};
+use rocksdb::{Options, SstFileWriter, WriteBatch};
+use tidegate_schemas::time::Micros;
 
 use super::write::Incoming;
-use super::{Inner, Rows, open};
+use super::{Inner, Rows, open, pending};
 use crate::key;
 use crate::layout::{Layout, View, ViewState};
 use crate::lookup::fields::Fields;
@@ -34,6 +35,9 @@ const BUFFER_BYTES: usize = 128 << 20;
 /// Bytes of one finished file, about: what the database makes itself.
 const FILE_BYTES: usize = 64 << 20;
 
+/// An epoch that no view has: that of a load which is compared and never put in place.
+pub(super) const NO_EPOCH: u32 = 0;
+
 /// The folder of loads in the store's.
 pub(super) const FOLDER: &str = "load";
 
@@ -43,11 +47,14 @@ pub struct Load {
     pub(super) view: Arc<View>,
     layout: Arc<Layout>,
     pub(super) epoch: u32,
+    /// Rows with a later event time wait.
+    pub(super) until: Micros,
     folder: PathBuf,
     buffer: Buffer,
     buffer_bytes: usize,
     runs: Vec<PathBuf>,
     rows: u64,
+    waiting: u64,
 }
 
 impl std::fmt::Debug for Load {
@@ -57,7 +64,7 @@ impl std::fmt::Debug for Load {
 }
 
 impl Load {
-    pub(super) fn new(inner: &Arc<Inner>, view: &Arc<View>, layout: u32, epoch: u32) -> Result<Self> {
+    pub(super) fn new(inner: &Arc<Inner>, view: &Arc<View>, layout: u32, epoch: u32, until: Micros) -> Result<Self> {
         let nth = inner.loads.fetch_add(1, Relaxed);
         let folder = inner.path.join(FOLDER).join(nth.to_string());
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
@@ -66,11 +73,13 @@ impl Load {
             view: view.clone(),
             layout: inner.layout(layout)?,
             epoch,
+            until,
             folder,
             buffer: Buffer::default(),
             buffer_bytes: BUFFER_BYTES,
             runs: Vec::new(),
             rows: 0,
+            waiting: 0,
         })
     }
 
@@ -81,10 +90,12 @@ impl Load {
         self
     }
 
-    /// Adds rows, in any order. Of several with one key the one that supersedes the others is kept; among equals the last.
+    /// Adds rows, in any order. Of several with one key the one that supersedes the others is kept; among equals the last. Rows
+    /// that happen later than the load's beginning wait until they are due, all of them.
     ///
     /// # Errors
     /// Columns of wrong number, length or type, null keys or event times, values their type can't hold; no room on the disk.
+    /// [`Error::NoRefresh`] when it was dropped meanwhile.
     pub fn add(&mut self, rows: Rows<'_>) -> Result<()> {
         let encoder = RowEncoder::new(&self.layout.features, &self.layout.shape, rows.features)?;
         let incoming = Incoming::new(&self.view, &rows)?;
@@ -92,16 +103,55 @@ impl Load {
         self.buffer
             .bytes
             .reserve_exact(self.buffer_bytes.min(BUFFER_BYTES).saturating_sub(self.buffer.bytes.capacity()));
+        let mut later = Vec::new();
         for row in 0..incoming.len() {
             let (event, created) = incoming.times(row);
+            if event > self.until {
+                later.push(row);
+                continue;
+            }
             let header = Header { layout: self.layout.id, event, created, origin: rows.origin };
             self.buffer.push(incoming.entity(row), |out| encoder.encode(&header, row, out))?;
         }
-        self.rows += incoming.len() as u64;
+        self.rows += (incoming.len() - later.len()) as u64;
+        self.waiting += later.len() as u64;
+        if !later.is_empty() && self.epoch != NO_EPOCH {
+            let headers = later.iter().map(|&row| {
+                let (event, created) = incoming.times(row);
+                (row, Header { layout: self.layout.id, event, created, origin: rows.origin })
+            });
+            self.put_waiting(headers, &incoming, &encoder)?;
+        }
         if self.buffer.bytes.len() >= self.buffer_bytes {
             self.set_aside()?;
         }
         Ok(())
+    }
+
+    /// Rows that are not due wait in the epoch being built. That is seen by nobody before the epoch is.
+    fn put_waiting(
+        &self,
+        headers: impl Iterator<Item = (usize, Header)>,
+        incoming: &Incoming,
+        encoder: &RowEncoder<'_>,
+    ) -> Result<()> {
+        let (mut key, mut bytes, mut batch) = (Vec::new(), Vec::new(), WriteBatch::default());
+        for (row, header) in headers {
+            pending::encode_key(self.view.id, self.epoch, incoming.entity(row), header.times(), &mut key);
+            bytes.clear();
+            encoder.encode(&header, row, &mut bytes)?;
+            batch.put_cf(self.inner.pending()?, &key, &bytes);
+        }
+        // What came after a load was dropped would stay for ever.
+        let _gate = self.view.gate.read();
+        self.is_of(&self.view.state.read())?;
+        self.inner.disk.has_room()?;
+        self.inner.db.write(batch).map_err(Error::store("writing waiting rows"))
+    }
+
+    /// Rows that wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     pub(super) fn layout(&self) -> u32 {

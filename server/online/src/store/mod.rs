@@ -3,24 +3,33 @@
 //! ```text
 //! folder/
 //!   FORMAT        "tidegate online 1"
-//!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows
+//!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows, `pending` those that are not due,
+//!                 `events` ids of pushed events, `outbox` pushed rows on their way to tables
 //! ```
 //! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
-//! `write` the one way in · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` holding it against what it should be.
+//! `write` the one way in · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
+//! `sync` one sync for many · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` holding it against what it should be.
 //!
-//! Locks, always taken in this order: `counters` (registration), a view's `gate` (shared by writes, alone by what changes its
-//! epochs), its `commits`, the stripes of the entities written, then short ones that guard memory only. Lookups wait for the last
-//! kind only.
+//! Locks, always taken in this order: `counters` (registration), the stripes of event ids, views' `gate`s in the order of their ids
+//! (shared by writes, alone by what changes their epochs), a view's `commits`, the stripes of the entities written, the number of the
+//! next outbox record (held while a push is written to the log), then short ones that guard memory only. Lookups wait for the last kind
+//! only.
 
 mod disk;
 mod epoch;
+mod events;
+mod feed;
 mod load;
 mod open;
+mod outbox;
 mod parity;
+mod pending;
 mod purge;
+mod push;
 mod register;
 mod request;
 mod scan;
+mod sync;
 mod token;
 mod write;
 
@@ -35,10 +44,16 @@ use ahash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 
+pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
+pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
 pub use load::Load;
+pub use outbox::{Chunk, FeedStatus, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};
+pub use pending::Released;
+pub use push::{Extra, Push, Pushed};
 pub use request::{Commit, Cursor, Digest, Durability, Progress, Rows, Scanned, Settings, Stats, Written};
 pub use scan::Scan;
+pub use sync::Ticket;
 
 use crate::cache::EntityCache;
 use crate::layout::{Counters, EntityTypeRecord, Layout, View, ViewId};
@@ -47,6 +62,15 @@ use crate::{Error, Result};
 
 /// The name of the column family that holds the rows.
 const ROWS: &str = "rows";
+
+/// That of rows that are not due yet.
+const PENDING: &str = "pending";
+
+/// That of the ids of pushed events.
+const EVENTS: &str = "events";
+
+/// That of pushed rows on their way to tables.
+const OUTBOX: &str = "outbox";
 
 /// The online store of one server: all projects, all views. Shared as `Arc`; every method is synchronous and may touch the disk.
 pub struct Store {
@@ -68,6 +92,11 @@ pub(crate) struct Inner {
     pub(crate) block_cache: Cache,
     pub(crate) cache: EntityCache,
     pub(crate) stripes: Stripes,
+    /// The same for event ids.
+    ids: Stripes,
+    window: events::Window,
+    feeds: feed::Feeds,
+    waiting: pending::Waiting,
     /// Counts the flips of all views; cached records say up to which one they are right.
     pub(crate) generation: AtomicU64,
     pub(crate) views: RwLock<HashMap<u32, Arc<View>>>,
@@ -143,6 +172,22 @@ impl Inner {
     /// The column family of the rows.
     pub(crate) fn rows(&self) -> Result<&ColumnFamily> {
         self.db.cf_handle(ROWS).ok_or_else(|| Error::corrupt("the column family `rows` is missing"))
+    }
+
+    fn family(&self, name: &str) -> Result<&ColumnFamily> {
+        self.db.cf_handle(name).ok_or_else(|| Error::corrupt(format!("the column family `{name}` is missing")))
+    }
+
+    fn pending(&self) -> Result<&ColumnFamily> {
+        self.family(PENDING)
+    }
+
+    fn events(&self) -> Result<&ColumnFamily> {
+        self.family(EVENTS)
+    }
+
+    fn outbox(&self) -> Result<&ColumnFamily> {
+        self.family(OUTBOX)
     }
 
     pub(crate) fn view(&self, id: ViewId) -> Result<Arc<View>> {

@@ -14,8 +14,11 @@ use rocksdb::{
 use tidegate_schemas::definition::Column;
 
 use super::disk::Disk;
+use super::events::Window;
+use super::feed::{FeedRecord, Feeds, FoundFeeds, decode_incarnations, decode_next};
+use super::pending::Waiting;
 use super::purge::{Dead, Purger};
-use super::{Inner, ROWS, Settings, Store, load, token};
+use super::{EVENTS, Inner, OUTBOX, PENDING, ROWS, Settings, Store, load, token};
 use crate::cache::EntityCache;
 use crate::key;
 use crate::layout::{
@@ -35,6 +38,9 @@ const SMALLEST_BLOCK_CACHE: usize = 1 << 20;
 /// RocksDB's folder in ours.
 const ROCKS: &str = "rocks";
 
+/// What the keys of what is committed along with rows begin with.
+const EXTRAS: &[u8] = b"o";
+
 /// The words before the number in the marker.
 const MARKER: &str = "tidegate online ";
 
@@ -52,12 +58,14 @@ impl Store {
         load::clean(path)?;
         let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes.max(SMALLEST_BLOCK_CACHE), 0);
         let dead = Arc::new(Dead::default());
-        let db = open_rocks(path, settings, &block_cache, &dead)?;
+        let window = Window::new(settings.event_ids_kept);
+        let db = open_rocks(path, settings, &block_cache, &dead, &window)?;
         if !marked {
             write_marker(path).map_err(folder)?;
         }
         let identity = token::identity(&path.join(ROCKS))?;
         let metadata = Metadata::read(&db)?;
+        let feeds = Feeds::new(metadata.feeds);
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             db,
@@ -69,6 +77,10 @@ impl Store {
             block_cache,
             cache: EntityCache::new(settings.entity_cache_bytes),
             stripes: Stripes::new(),
+            ids: Stripes::new(),
+            window,
+            feeds,
+            waiting: Waiting::unknown(),
             generation: AtomicU64::new(0),
             views: RwLock::new(metadata.views),
             layouts: RwLock::new(metadata.layouts),
@@ -78,6 +90,8 @@ impl Store {
             loads: AtomicU64::new(0),
             closing: AtomicBool::new(false),
         });
+        inner.first_incarnation()?;
+        inner.count_outboxes()?;
         let purger = Purger::start(&inner, metadata.purges)?;
         Ok(Arc::new(Self { inner, purger }))
     }
@@ -112,7 +126,13 @@ fn write_marker(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>) -> Result<DB> {
+fn open_rocks(
+    path: &Path,
+    settings: &Settings,
+    block_cache: &Cache,
+    dead: &Arc<Dead>,
+    window: &Window,
+) -> Result<DB> {
     let rocks = path.join(ROCKS);
     let mut rows = row_options(settings, block_cache);
     let dead = dead.clone();
@@ -124,6 +144,9 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
     let families = [
         ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
         ColumnFamilyDescriptor::new(ROWS, rows),
+        ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
+        ColumnFamilyDescriptor::new(EVENTS, event_options(settings, block_cache, window)),
+        ColumnFamilyDescriptor::new(OUTBOX, plain_options(settings, block_cache)),
     ];
     DB::open_cf_descriptors(&database_options(settings), rocks, families).map_err(|source| {
         let text: &str = source.as_ref();
@@ -172,6 +195,38 @@ pub(super) fn row_options(settings: &Settings, block_cache: &Cache) -> Options {
     options
 }
 
+/// Options of what is read in order, and seldom.
+fn plain_options(settings: &Settings, block_cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(block_cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_format_version(6);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(settings.write_buffer_bytes);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}
+
+/// Options of event ids: most that are looked for are not there.
+fn event_options(settings: &Settings, block_cache: &Cache, window: &Window) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(block_cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_optimize_filters_for_memory(true);
+    table.set_format_version(6);
+    let mut options = plain_options(settings, block_cache);
+    options.set_block_based_table_factory(&table);
+    let window = window.clone();
+    options.set_compaction_filter("tidegate.events.1", move |_, _, value| match window.is_over(value) {
+        true => CompactionDecision::Remove,
+        false => CompactionDecision::Keep,
+    });
+    options
+}
+
 fn entity_of(key: &[u8]) -> &[u8] {
     key::entity_length(key).and_then(|length| key.get(..length)).unwrap_or(key)
 }
@@ -187,6 +242,7 @@ struct Metadata {
     views: HashMap<u32, Arc<View>>,
     layouts: HashMap<u32, Arc<Layout>>,
     purges: Vec<Purge>,
+    feeds: FoundFeeds,
 }
 
 /// What one pass over the metadata finds about a view.
@@ -203,8 +259,12 @@ impl Metadata {
         let mut counters = Counters { entity_type: 1, view: 1, layout: 1 };
         let (mut entity_types, mut layouts, mut purges) = (HashMap::new(), HashMap::new(), Vec::new());
         let mut found: HashMap<u32, Found> = HashMap::new();
+        let mut feeds = FoundFeeds::default();
         for entry in db.iterator(IteratorMode::Start) {
             let (key, value) = entry.map_err(Error::store("reading metadata"))?;
+            if key.starts_with(EXTRAS) {
+                continue;
+            }
             match MetaKey::decode(&key)? {
                 MetaKey::Counters => counters = Counters::decode(&value)?,
                 MetaKey::EntityType(id) => drop(entity_types.insert(id, EntityTypeRecord::decode(&value)?)),
@@ -216,11 +276,14 @@ impl Metadata {
                     drop(layouts.insert(id, Arc::new(Layout::new(id, LayoutRecord::decode(&value)?))))
                 }
                 MetaKey::Purge(view, epoch) => purges.push(Purge::decode(view, epoch, &value)?),
+                MetaKey::Feed(id) => feeds.feeds.push((id, FeedRecord::decode(&value)?)),
+                MetaKey::Incarnations => feeds.incarnations = decode_incarnations(&value)?,
+                MetaKey::Sequence => feeds.next = decode_next(&value)?,
             }
         }
         let view = |(id, found): (u32, Found)| Ok((id, Arc::new(View::assemble(id, found, &entity_types)?)));
         let views = found.into_iter().map(view).collect::<Result<_>>()?;
-        Ok(Self { counters, entity_types, views, layouts, purges })
+        Ok(Self { counters, entity_types, views, layouts, purges, feeds })
     }
 }
 

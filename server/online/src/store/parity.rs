@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::load::Sink;
+use tidegate_schemas::time::Micros;
+
+use super::load::{NO_EPOCH, Sink};
 use super::scan::{Found, Walk};
 use super::{Load, Store};
 use crate::Result;
@@ -51,12 +53,12 @@ impl Parity {
 }
 
 impl Store {
-    /// Collects what a view should hold, for [`Self::compare`].
+    /// Collects what a view should hold at `now`, for [`Self::compare`]. Rows that happen later are passed over.
     ///
     /// # Errors
     /// An unknown view, a folder that can't be made.
-    pub fn expected(&self, view: ViewId) -> Result<Load> {
-        Load::new(&self.inner, &self.inner.view(view)?, view.layout, NO_EPOCH)
+    pub fn expected(&self, view: ViewId, now: Micros) -> Result<Load> {
+        Load::new(&self.inner, &self.inner.view(view)?, view.layout, NO_EPOCH, now)
     }
 
     /// Compares everything that lookups of a view can see with what was collected.
@@ -66,6 +68,7 @@ impl Store {
     pub fn compare(&self, view: ViewId, mut expected: Load) -> Result<Parity> {
         let mut comparison = Comparison {
             wanted: expected.fields(),
+            until: expected.until,
             walk: Walk::new(&self.inner, view)?,
             there: None,
             parity: Parity::default(),
@@ -76,12 +79,11 @@ impl Store {
     }
 }
 
-/// An epoch that no view has.
-const NO_EPOCH: u32 = 0;
-
 struct Comparison<'s> {
     /// The features of the collected rows.
     wanted: Arc<Fields>,
+    /// The time that is compared at.
+    until: Micros,
     walk: Walk<'s>,
     /// The next row of the store.
     there: Option<Found>,
@@ -98,8 +100,13 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// Whether a row came around the table, or was due only after the comparison began.
+    fn is_ahead(&self, found: &Found) -> bool {
+        found.header.origin == Origin::Push || found.header.event > self.until
+    }
+
     fn extra(&mut self, found: &Found) -> Result<()> {
-        if found.header.origin == Origin::Push {
+        if self.is_ahead(found) {
             self.parity.ahead += 1;
             return Ok(());
         }
@@ -118,7 +125,7 @@ impl Comparison<'_> {
     fn both(&mut self, found: &Found, row: &[u8]) -> Result<()> {
         match self.difference(found, row)? {
             None => self.parity.equal += 1,
-            Some(_) if found.header.origin == Origin::Push => self.parity.ahead += 1,
+            Some(_) if self.is_ahead(found) => self.parity.ahead += 1,
             Some(what) => {
                 self.parity.different += 1;
                 self.example(&found.entity, || what)?;

@@ -165,7 +165,7 @@ impl Inner {
         let mut state = view.state.read().clone();
         state.record.layout = id;
         if state.record.building.is_some() {
-            change.purge = state.drop_building(view, &mut change.batch);
+            change.purge = self.drop_building(view, &mut state, &mut change.batch)?;
             change.batch.delete(MetaKey::Progress(view.id).encode());
             state.progress = None;
         }
@@ -211,6 +211,7 @@ impl Inner {
         }
         layouts.iter().for_each(|&id| batch.delete(MetaKey::Layout(id).encode()));
         batch.put(purge.key().encode(), purge.encode());
+        self.drop_all_waiting(view.id, batch)?;
         commit(std::mem::take(batch))?;
         self.views.write().remove(&view.id);
         self.layouts.write().retain(|_, layout| layout.view != view.id);

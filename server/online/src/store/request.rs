@@ -31,6 +31,10 @@ pub struct Settings {
     pub background_jobs: i32,
     /// Bytes of the disk that are kept free: writes are refused below. 0 does not look.
     pub disk_reserve_bytes: u64,
+    /// How long the ids of pushed events are remembered, in microseconds.
+    pub event_ids_kept: Micros,
+    /// Bytes that may wait in the outbox: pushes to tables are refused beyond.
+    pub outbox_bytes: u64,
 }
 
 impl Default for Settings {
@@ -42,6 +46,8 @@ impl Default for Settings {
             write_buffer_bytes: 32 << 20,
             background_jobs: 2,
             disk_reserve_bytes: 0,
+            event_ids_kept: 7 * 24 * 3_600_000_000,
+            outbox_bytes: 1 << 30,
         }
     }
 }
@@ -116,6 +122,8 @@ pub struct Written {
     pub written: u64,
     /// Rows that were not stored, because a newer observation is, or came in the same write.
     pub kept: u64,
+    /// Rows that happen later than now: they are stored when they are due.
+    pub waiting: u64,
 }
 
 /// A chunk of a view's visible state, in key order.

@@ -147,7 +147,13 @@ impl Iterator for Scan<'_> {
     }
 }
 
-fn columns(keys: &[Column], features: &[Column], chunk: &[Found]) -> Result<Scanned> {
+/// Where features are in rows of a stored layout.
+pub(super) fn fields(inner: &Inner, stored: u32, wanted: &[Column]) -> Result<Arc<Fields>> {
+    Ok(Arc::new(Fields::new(inner.layout(stored)?, wanted)))
+}
+
+/// Stored rows as columns.
+pub(super) fn columns(keys: &[Column], features: &[Column], chunk: &[Found]) -> Result<Scanned> {
     let times = |time: fn(&Header) -> Option<i64>| -> PrimitiveArray<TimestampMicrosecondType> {
         let times: PrimitiveArray<TimestampMicrosecondType> = chunk.iter().map(|found| time(&found.header)).collect();
         times.with_timezone("UTC")

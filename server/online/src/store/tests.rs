@@ -157,7 +157,7 @@ fn progress_and_cursor_survive_with_their_rows() {
     let progress =
         Progress { target_version: 5, full: false, position: 40, rows_read: 2, rows_written: 1, started_at: 7 };
     let written = write(&store, view, &[("a", 2, 2), ("a", 1, 1)], table(5), Commit::Progress(progress)).expect("rows");
-    assert_eq!(written, Written { written: 1, kept: 1 });
+    assert_eq!(written, Written { written: 1, kept: 1, waiting: 0 });
     store.reopen();
     assert_eq!(store.progress(view).expect("known"), Some(progress));
     assert_eq!(store.cursor(view).expect("known"), None);
@@ -197,7 +197,7 @@ fn a_full_refresh_is_seen_at_once_and_loses_no_push() {
     let increment = write(&store, view, &[], table(2), Commit::Cursor { version: 2, now: 12 });
     assert!(increment.is_err(), "an increment during a full refresh");
     let written = store.finish_full(load, 2, 13).expect("finished");
-    assert_eq!(written, Written { written: 2, kept: 0 });
+    assert_eq!(written, Written { written: 2, kept: 0, waiting: 0 });
     let after = [None, Some((9, 9)), Some((5, 6)), Some((3, 3)), Some((4, 4))];
     assert_eq!(look(&store, view, &keys), after);
     let cursor = store.cursor(view).expect("known").expect("a cursor");
@@ -315,7 +315,7 @@ fn loads_of_any_size_end_the_same() {
             add(&mut load, &rows, 1);
         }
         let written = store.finish_full(load, 1, 0).expect("finished");
-        assert_eq!(written, Written { written: 700, kept: 2_300 });
+        assert_eq!(written, Written { written: 700, kept: 2_300, waiting: 0 });
         let found: Vec<_> = look(&store, view, &keys).into_iter().map(|found| found.expect("a row")).collect();
         assert_eq!(found, expected.values().copied().collect::<Vec<_>>(), "buffer of {buffer}");
         assert_eq!(store.digest(view).expect("a digest").rows, 700);

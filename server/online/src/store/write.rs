@@ -8,33 +8,43 @@
 //!     one WriteBatch: rows of the present epoch, of the one being built, progress or cursor
 //!     write; forget the entities in the cache; both between two counts that readers compare
 //! ```
+//! Rows whose event time is still to come go to the waiting ones instead ([`super::pending`]). A [`Part`] is what a write does to one
+//! view: a push has several, and what is due after waiting comes back through one.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use arrow_array::Array;
 use rocksdb::WriteBatch;
+use tidegate_schemas::time::Micros;
 
 use super::{Commit, Inner, Rows, Store, Written};
 use crate::key::{self, KeyEncoder};
-use crate::layout::{CursorRecord, Loaded, MetaKey, View, ViewId, ViewState, encode_progress};
+use crate::layout::{CursorRecord, Layout, Loaded, MetaKey, View, ViewId, ViewState, encode_progress};
 use crate::merge::{self, Times, accepts};
 use crate::row::{Header, Origin, RowEncoder};
 use crate::{Error, Result};
 
 impl Store {
+    /// [`Self::write_at`] for rows that are all due.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    pub fn write(&self, view: ViewId, rows: Rows<'_>, commit: Commit) -> Result<Written> {
+        self.write_at(view, rows, commit, Micros::MAX)
+    }
+
     /// Stores the observations that replace what is there, together with the commit, all or nothing. When it returns, lookups see
-    /// them and they survive what the store's durability says.
+    /// them and they survive what the store's durability says. Rows with an event time after `now` wait until they are due.
     ///
     /// They go to the present epoch and, once a full refresh is about to replace it, to the next one too.
     ///
     /// # Errors
     /// Columns of wrong number, length or type, null keys or event times, values their type can't hold: nothing is written.
     /// An increment while a full refresh is under way. [`Error::NoRoom`], [`Error::DiskFull`].
-    pub fn write(&self, view: ViewId, rows: Rows<'_>, commit: Commit) -> Result<Written> {
+    pub fn write_at(&self, view: ViewId, rows: Rows<'_>, commit: Commit, now: Micros) -> Result<Written> {
         let inner = &self.inner;
         let (view, layout) = (inner.view(view)?, inner.layout(view.layout)?);
-        let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
-        let encoded = Encoded::new(&view, &rows)?;
+        let mut part = Part::new(&view, &layout, &rows, now)?;
         inner.disk.has_room()?;
         let _gate = view.gate.read();
         let _commits = (commit != Commit::None).then(|| view.commits.lock());
@@ -43,33 +53,193 @@ impl Store {
             view.state.read().check_layout(layout.id)?;
         }
         let epochs = Epochs::of(&view, commit)?;
-        let mut held = inner.stripes.lock(encoded.winners().map(|(_, entity)| entity));
+        let mut held = inner.stripes.lock(part.entities());
         let mut batch = WriteBatch::default();
-        let mut stored = Stored::default();
-        for epoch in epochs.targets() {
-            inner.put_rows(&view, epoch, layout.id, &encoded, &encoder, rows.origin, &mut batch, &mut stored)?;
-        }
+        part.stage(inner, epochs, &mut batch)?;
         let next = commit_records(&view, layout.id, commit, &mut batch);
         if batch.is_empty() {
-            return Ok(encoded.written(&stored));
+            return Ok(part.written());
         }
-        let pushed = rows.origin == Origin::Push;
-        if pushed {
-            view.pushes.fetch_add(1, AcqRel);
-            if !view.has_pushed.load(Acquire) {
-                batch.put(MetaKey::Pushed(view.id).encode(), []);
-            }
-        }
+        part.note_push(&mut batch);
         held.begin();
         let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("writing rows"));
         // Even a failed write may have reached the log: readers must look again.
-        stored.winners.iter().for_each(|&nth| inner.cache.forget(encoded.entity(encoded.winners[nth])));
+        part.forget(inner);
         outcome?;
-        view.has_pushed.fetch_or(pushed, AcqRel);
+        part.committed(inner);
         if let Some(next) = next {
             next(&mut view.state.write());
         }
-        Ok(encoded.written(&stored))
+        Ok(part.written())
+    }
+}
+
+/// What a write does to one view: encoded outside of all locks, staged under those of its entities.
+pub(super) struct Part<'a> {
+    pub(super) view: &'a View,
+    layout: u32,
+    encoder: RowEncoder<'a>,
+    rows: Incoming,
+    /// Rows to compare with the store, in key order, one for each key.
+    winners: Vec<usize>,
+    /// Rows that are not due yet.
+    waiting: Vec<usize>,
+    origin: Origin,
+    /// Which winners were put in any epoch, by their position.
+    stored: Vec<usize>,
+}
+
+impl<'a> Part<'a> {
+    /// Checks and encodes what can be before anything is locked. Rows with an event time after `now` will wait.
+    pub(super) fn new(view: &'a View, layout: &'a Layout, rows: &Rows<'a>, now: Micros) -> Result<Self> {
+        let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
+        let incoming = Incoming::new(view, rows)?;
+        let (due, waiting): (Vec<usize>, Vec<usize>) =
+            (0..incoming.len()).partition(|&row| incoming.times(row).0 <= now);
+        let winners = merge::winners(due, |row| incoming.entity(row), |row| incoming.times(row));
+        let (layout, origin) = (layout.id, rows.origin);
+        Ok(Self { view, layout, encoder, rows: incoming, winners, waiting, origin, stored: Vec::new() })
+    }
+
+    /// The entities whose stripes must be held.
+    pub(super) fn entities(&self) -> impl Iterator<Item = &[u8]> {
+        self.winners.iter().chain(&self.waiting).map(|&row| self.rows.entity(row))
+    }
+
+    /// The entity of any row.
+    pub(super) fn entity(&self, row: usize) -> &[u8] {
+        self.rows.entity(row)
+    }
+
+    /// Adds what replaces stored rows to the batch, and what has to wait.
+    pub(super) fn stage(&mut self, inner: &Inner, epochs: Epochs, batch: &mut WriteBatch) -> Result<()> {
+        for epoch in epochs.targets() {
+            self.put_rows(inner, epoch, batch)?;
+            self.put_waiting(inner, epoch, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the winners that replace what an epoch has.
+    fn put_rows(&mut self, inner: &Inner, epoch: u32, batch: &mut WriteBatch) -> Result<()> {
+        let family = inner.rows()?;
+        let keys = Keys::new(self.winners.iter().map(|&row| self.rows.entity(row)), &key::suffix(self.view.id, epoch));
+        let present = inner.db.batched_multi_get_cf(family, keys.iter(), true);
+        let mut bytes = Vec::new();
+        for (nth, present) in present.into_iter().enumerate() {
+            let present = present.map_err(Error::store("reading rows to compare"))?;
+            let row = self.winners[nth];
+            let before = present.as_ref().map(|present| Header::read(present)).transpose()?;
+            if !accepts(self.rows.times(row), before.map(|before| before.times())) {
+                continue;
+            }
+            bytes.clear();
+            self.encoder.encode(&self.header(row), row, &mut bytes)?;
+            self.stored.push(nth);
+            // A replay of what is there already costs no write.
+            if present.is_none_or(|present| present.as_ref() != bytes) {
+                batch.put_cf(family, keys.get(nth), &bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn put_waiting(&self, inner: &Inner, epoch: u32, batch: &mut WriteBatch) -> Result<()> {
+        let (mut key, mut bytes) = (Vec::new(), Vec::new());
+        for &row in &self.waiting {
+            let header = self.header(row);
+            super::pending::encode_key(self.view.id, epoch, self.rows.entity(row), header.times(), &mut key);
+            bytes.clear();
+            self.encoder.encode(&header, row, &mut bytes)?;
+            batch.put_cf(inner.pending()?, &key, &bytes);
+        }
+        Ok(())
+    }
+
+    fn header(&self, row: usize) -> Header {
+        let (event, created) = self.rows.times(row);
+        Header { layout: self.layout, event, created, origin: self.origin }
+    }
+
+    /// Notes that the view has pushed rows. To be called with everything staged, before the batch is written.
+    pub(super) fn note_push(&self, batch: &mut WriteBatch) {
+        if self.origin != Origin::Push {
+            return;
+        }
+        self.view.pushes.fetch_add(1, AcqRel);
+        if !self.view.has_pushed.load(Acquire) {
+            batch.put(MetaKey::Pushed(self.view.id).encode(), []);
+        }
+    }
+
+    /// Drops the entities written from the cache. To be called once the batch is written, under the same stripes.
+    pub(super) fn forget(&self, inner: &Inner) {
+        self.stored.iter().for_each(|&nth| inner.cache.forget(self.rows.entity(self.winners[nth])));
+    }
+
+    /// Brings what is in memory in line with a batch that was written.
+    pub(super) fn committed(&self, inner: &Inner) {
+        self.view.has_pushed.fetch_or(self.origin == Origin::Push, AcqRel);
+        if let Some(first) = self.waiting.iter().map(|&row| self.rows.times(row).0).min() {
+            inner.waiting.until(first);
+        }
+    }
+
+    /// Rows of the write that are stored now.
+    pub(super) fn stored_rows(&self) -> impl Iterator<Item = usize> {
+        self.stored.iter().map(|&nth| self.winners[nth])
+    }
+
+    /// How many rows wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    pub(super) fn written(&self) -> Written {
+        let mut stored = self.stored.clone();
+        stored.sort_unstable();
+        stored.dedup();
+        let (written, waiting) = (stored.len() as u64, self.waiting());
+        Written { written, kept: self.rows.len() as u64 - written - waiting, waiting }
+    }
+}
+
+/// Keys end to end: one allocation for all of them.
+pub(super) struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    /// The given heads, each followed by the same tail.
+    pub(super) fn new<'k>(heads: impl Iterator<Item = &'k [u8]>, tail: &[u8]) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for head in heads {
+            bytes.extend_from_slice(head);
+            bytes.extend_from_slice(tail);
+            ends.push(bytes.len());
+        }
+        Self { bytes, ends }
+    }
+
+    /// The same head, followed by each tail.
+    pub(super) fn of_parts<'k>(head: &[u8], tails: impl Iterator<Item = &'k [u8]>) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for tail in tails {
+            bytes.extend_from_slice(head);
+            bytes.extend_from_slice(tail);
+            ends.push(bytes.len());
+        }
+        Self { bytes, ends }
+    }
+
+    pub(super) fn get(&self, nth: usize) -> &[u8] {
+        let start = if nth == 0 { 0 } else { self.ends[nth - 1] };
+        &self.bytes[start..self.ends[nth]]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|nth| self.get(nth))
     }
 }
 
@@ -80,28 +250,21 @@ pub(super) struct Incoming {
     times: Vec<Times>,
 }
 
-/// Rows of a write, and which are to be compared with the store.
-struct Encoded {
-    rows: Incoming,
-    /// Rows, in key order, one for each key.
-    winners: Vec<usize>,
-}
-
-/// Which winners were put, by their position.
-#[derive(Default)]
-struct Stored {
-    winners: Vec<usize>,
-}
-
 /// Where a write goes.
 #[derive(Debug, Clone, Copy)]
-struct Epochs {
+pub(super) struct Epochs {
     present: u32,
     next: Option<u32>,
 }
 
 impl Epochs {
-    fn of(view: &View, commit: Commit) -> Result<Self> {
+    /// One epoch and no other.
+    pub(super) fn only(epoch: u32) -> Self {
+        Self { present: epoch, next: None }
+    }
+
+    /// The epochs that a view's rows go to now. To be asked under the view's gate.
+    pub(super) fn of(view: &View, commit: Commit) -> Result<Self> {
         let state = view.state.read();
         let building = state.record.building;
         match commit {
@@ -115,7 +278,7 @@ impl Epochs {
         }
     }
 
-    fn targets(self) -> impl Iterator<Item = u32> {
+    pub(super) fn targets(self) -> impl Iterator<Item = u32> {
         std::iter::once(self.present).chain(self.next)
     }
 }
@@ -158,75 +321,12 @@ impl Incoming {
     }
 }
 
-impl Encoded {
-    fn new(view: &View, rows: &Rows<'_>) -> Result<Self> {
-        let rows = Incoming::new(view, rows)?;
-        let winners = merge::winners(rows.len(), |row| rows.entity(row), |row| rows.times(row));
-        Ok(Self { rows, winners })
-    }
-
-    fn entity(&self, row: usize) -> &[u8] {
-        self.rows.entity(row)
-    }
-
-    fn winners(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        self.winners.iter().map(|&row| (row, self.entity(row)))
-    }
-
-    fn written(&self, stored: &Stored) -> Written {
-        let mut winners = stored.winners.clone();
-        winners.sort_unstable();
-        winners.dedup();
-        let written = winners.len() as u64;
-        Written { written, kept: self.rows.len() as u64 - written }
-    }
-}
-
 fn check_lengths(rows: &Rows<'_>, count: usize) -> Result<()> {
     let created = rows.created.map(|created| created as &dyn Array);
     let columns = rows.keys.iter().chain(rows.features).map(|column| column.as_ref()).chain(created);
     match columns.map(Array::len).find(|&length| length != count) {
         Some(length) => Err(Error::Shape(format!("a column has {length} rows, the event time has {count}"))),
         None => Ok(()),
-    }
-}
-
-impl Inner {
-    /// Puts the winners that replace what an epoch has.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one write, named once above")]
-    fn put_rows(
-        &self,
-        view: &View,
-        epoch: u32,
-        layout: u32,
-        encoded: &Encoded,
-        encoder: &RowEncoder<'_>,
-        origin: Origin,
-        batch: &mut WriteBatch,
-        stored: &mut Stored,
-    ) -> Result<()> {
-        let rows = self.rows()?;
-        let suffix = key::suffix(view.id, epoch);
-        let keys: Vec<Vec<u8>> = encoded.winners().map(|(_, entity)| [entity, &suffix].concat()).collect();
-        let present = self.db.batched_multi_get_cf(rows, &keys, true);
-        let mut bytes = Vec::new();
-        for (nth, present) in present.into_iter().enumerate() {
-            let present = present.map_err(Error::store("reading rows to compare"))?;
-            let row = encoded.winners[nth];
-            let (event, created) = encoded.rows.times(row);
-            let before = present.as_ref().map(|present| Header::read(present)).transpose()?;
-            if !accepts((event, created), before.map(|before| before.times())) {
-                continue;
-            }
-            bytes.clear();
-            encoder.encode(&Header { layout, event, created, origin }, row, &mut bytes)?;
-            stored.winners.push(nth);
-            // A replay of what is there already costs no write.
-            if present.is_none_or(|present| present.as_ref() != bytes) {
-                batch.put_cf(rows, &keys[nth], &bytes);
-            }
-        }
-        Ok(())
     }
 }
 
