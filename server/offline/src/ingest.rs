@@ -2,10 +2,13 @@
 //!
 //! [`Rules`] say what a source takes. [`Checker`] first holds a schema against them (missing columns, extra columns, types that
 //! can't fit), then each batch (nulls in keys and event times, values that would lose something), and gives back batches
-//! with exactly the rules' columns. `convert` holds the conversions: each gives every value exactly or names the row it
+//! with exactly the rules' columns. [`Sifter`] does the same row by row, for those who go on without the bad ones. `convert` holds the conversions: each gives every value exactly or names the row it
 //! can't. A [`Rejection`] tells everything found, with the first rows and values and how many more there are.
 
 mod convert;
+mod sift;
+
+pub use sift::{Misfit, Sifted, Sifter, Unfit};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

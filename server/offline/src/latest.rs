@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::TryStreamExt;
+use tidegate_schemas::time::Micros;
 use tokio::sync::mpsc::Sender;
 
 use best::{Best, Candidate, ENTRY_BYTES};
@@ -45,6 +46,10 @@ pub struct Spec {
     pub created_time: Option<String>,
     /// The columns of the features.
     pub features: Vec<String>,
+    /// Observations that happen later do not compete; `None` lets all of them.
+    pub until: Option<Micros>,
+    /// Whether all observations that happen later are handed over too.
+    pub later: bool,
 }
 
 impl Spec {
@@ -85,7 +90,8 @@ pub struct Seen {
 
 /// Finds, for each key in `files`, the observation that supersedes all others of that key, and hands them over as they are read.
 ///
-/// Rows with a null key or event time are left out. Order: by file, then by row, within each pass. Memory: keys and ranks of the
+/// Rows with a null key or event time are left out. With `until`, those that happen later stand aside, and with `later` they are all
+/// handed over among the others. Order: by file, then by row, within each pass. Memory: keys and ranks of the
 /// distinct keys, reserved in the pool; beyond what the pool grants, the keys are taken in several passes. It ends early, without
 /// an error, when nobody takes what it finds.
 ///
@@ -105,7 +111,8 @@ pub async fn latest(
         require_time(snapshot, time)?;
     }
     let memory = MemoryConsumer::new(format!("newest rows of {}", snapshot.name)).register(runtime.memory_pool());
-    Search { snapshot, files, spec, schema, memory, seen }.run(found).await
+    let (later, later_rows) = (Vec::new(), 0);
+    Search { snapshot, files, spec, schema, memory, seen, later, later_rows }.run(found).await
 }
 
 fn require_time(snapshot: &Snapshot, column: &str) -> Result<()> {
@@ -150,6 +157,9 @@ struct Search<'a> {
     schema: SchemaRef,
     memory: MemoryReservation,
     seen: &'a Seen,
+    /// For each file the rows that happen later than is asked for.
+    later: Vec<Vec<u64>>,
+    later_rows: usize,
 }
 
 impl Search<'_> {
@@ -177,6 +187,7 @@ impl Search<'_> {
     /// Phase 1: for each file the rows that won, ascending.
     async fn winners(&mut self, share: Share) -> Result<Vec<Vec<u64>>> {
         let (mut best, mut skipped) = (Best::new(self.files), 0);
+        (self.later, self.later_rows) = (vec![Vec::new(); self.files.len()], 0);
         self.seen.rows.store(0, Relaxed);
         let columns = self.spec.ranked_columns();
         let options = ReadOptions { columns: Some(columns), ..ReadOptions::default() };
@@ -193,6 +204,7 @@ impl Search<'_> {
         }
         self.seen.skipped.store(skipped, Relaxed);
         let mut winners = best.winners();
+        winners.iter_mut().zip(std::mem::take(&mut self.later)).for_each(|(rows, later)| rows.extend(later));
         winners.iter_mut().for_each(|rows| rows.sort_unstable());
         Ok(winners)
     }
@@ -224,6 +236,14 @@ impl Search<'_> {
             if !share.holds(key) {
                 continue;
             }
+            if self.spec.until.is_some_and(|until| events.value(at) > until) {
+                if self.spec.later {
+                    self.later[index].push(row);
+                    self.later_rows += 1;
+                    self.reserve(best.len(), key.len())?;
+                }
+                continue;
+            }
             let candidate = Candidate {
                 event: events.value(at),
                 created: created.filter(|times| times.is_valid(at)).map(|times| times.value(at)),
@@ -237,7 +257,7 @@ impl Search<'_> {
 
     /// Reserves for one more key, a good deal at a time.
     fn reserve(&mut self, known: usize, key_bytes: usize) -> Result<()> {
-        let wanted = (known + 1) * (ENTRY_BYTES + key_bytes);
+        let wanted = (known + 1) * (ENTRY_BYTES + key_bytes) + self.later_rows * size_of::<u64>();
         if wanted > self.memory.size() {
             self.memory.try_grow((wanted - self.memory.size()).max(RESERVE_BYTES))?;
         }

@@ -11,7 +11,14 @@ use super::*;
 use crate::fixtures::{append, runtime_with, table, weather, weather_rules};
 
 fn spec() -> Spec {
-    Spec { keys: vec!["origin".into()], event_time: "at".into(), created_time: None, features: vec!["temp".into()] }
+    Spec {
+        keys: vec!["origin".into()],
+        event_time: "at".into(),
+        created_time: None,
+        features: vec!["temp".into()],
+        until: None,
+        later: false,
+    }
 }
 
 async fn all(runtime: &Runtime, snapshot: &Arc<Snapshot>, spec: &Spec) -> Result<Vec<RecordBatch>> {
@@ -104,4 +111,23 @@ async fn a_column_that_is_not_there_is_an_error() {
     let wrong = Spec { features: vec!["tmp".into()], ..spec() };
     let error = all(&runtime, &snapshot, &wrong).await.err().unwrap();
     assert!(error.to_string().contains("did you mean `temp`?"), "{error}");
+}
+
+/// What happens later does not take the place of what holds now, and is handed over beside it when that is asked for.
+#[tokio::test]
+async fn what_happens_later_stands_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime_with(folder.path(), 64 << 20);
+    let table = table(&folder.path().join("t"), &weather_rules()).await.unwrap();
+    let rows = weather(&[("A", 5, 1.0), ("A", 7, 2.0), ("B", 9, 3.0), ("A", 8, 4.0), ("C", 6, 5.0)]);
+    append(&table, &runtime, &weather_rules(), "a", vec![rows]).await.unwrap();
+    let snapshot = table.snapshot(None).await.unwrap();
+    for (later, expected) in [(false, vec![1.0, 5.0]), (true, vec![1.0, 2.0, 3.0, 4.0, 5.0])] {
+        let spec = Spec { until: Some(6), later, ..spec() };
+        let batches = all(&runtime, &snapshot, &spec).await.unwrap();
+        let mut temps: Vec<f64> =
+            batches.iter().flat_map(|batch| batch.column(2).as_primitive::<Float64Type>().values().to_vec()).collect();
+        temps.sort_by(f64::total_cmp);
+        assert_eq!(temps, expected);
+    }
 }

@@ -4,6 +4,9 @@
 //! names; readers don't see them) → *committed* (one commit names them all, with two application transactions: the
 //! commit's version and the row count). A crash before the commit leaves only files that nothing names. The same id again
 //! finds the transactions and answers with the first outcome.
+//!
+//! A [`Chunk`] of an outbox is told by its number in place of an id: each chunk of an application has higher ones than those before,
+//! so one transaction for each application is enough, however many chunks there are.
 
 mod spool;
 
@@ -34,6 +37,9 @@ pub(super) const VERSION_PREFIX: &str = "tidegate.version/";
 /// Application of the transaction that holds a batch's row count.
 pub(super) const ROWS_PREFIX: &str = "tidegate.rows/";
 
+/// Application of the transaction that holds the first number of a chunk, before the chunk's own.
+pub(super) const FIRST_PREFIX: &str = "tidegate.first/";
+
 /// Longest batch id.
 const BATCH_ID_BYTES: usize = 200;
 
@@ -49,6 +55,48 @@ pub struct AppendRequest {
     pub rules: Rules,
 }
 
+/// Rows of an outbox, told by the numbers of its records.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// Whose numbers they are: 1 to 200 printable ASCII characters.
+    pub application: String,
+    /// The number of the first record.
+    pub first: u64,
+    /// The number of the last record. Once the table has it, no chunk up to it is written again.
+    pub last: u64,
+    /// What the rows must satisfy.
+    pub rules: Rules,
+}
+
+/// A commit that holds the rows of one chunk of an outbox, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkCommit {
+    /// The version it made.
+    pub version: i64,
+    /// Whose numbers they are.
+    pub application: String,
+    /// The number of the first record.
+    pub first: u64,
+    /// The number of the last record.
+    pub last: u64,
+}
+
+/// The chunk that a commit's transactions tell of.
+pub(super) fn chunk_of(version: i64, transactions: &[(String, i64)]) -> Option<ChunkCommit> {
+    let number = |of: &str| transactions.iter().find(|(known, _)| known == of).and_then(|(_, n)| u64::try_from(*n).ok());
+    let (first, application) =
+        transactions.iter().find_map(|(known, first)| Some((*first, known.strip_prefix(FIRST_PREFIX)?)))?;
+    let (first, last) = (u64::try_from(first).ok()?, number(application)?);
+    Some(ChunkCommit { version, application: application.to_owned(), first, last })
+}
+
+/// By what an append is known to have happened.
+#[derive(Debug, Clone)]
+enum Once {
+    Batch(String),
+    Chunk { application: String, first: i64, last: i64 },
+}
+
 /// Rows on their way in. The schema is checked before the first batch is read.
 pub struct Incoming {
     /// The schema of every batch.
@@ -60,9 +108,9 @@ pub struct Incoming {
 /// Where a batch's rows are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
-    /// The version that added the rows.
+    /// The version that added the rows; of a chunk that was written earlier, one that has them.
     pub version: i64,
-    /// How many rows.
+    /// How many rows; 0 of a chunk that was written earlier.
     pub rows: u64,
     /// Whether an earlier call had written them.
     pub already: bool,
@@ -75,11 +123,36 @@ pub(super) async fn append(
     incoming: Incoming,
 ) -> Result<Appended> {
     check_batch_id(&request.batch_id)?;
+    append_once(table, runtime, Once::Batch(request.batch_id), request.rules, incoming).await
+}
+
+pub(super) async fn append_chunk(
+    table: Arc<DeltaSource>,
+    runtime: &Arc<Runtime>,
+    chunk: Chunk,
+    incoming: Incoming,
+) -> Result<Appended> {
+    check_batch_id(&chunk.application)?;
+    let number = |number: u64| {
+        i64::try_from(number).map_err(|_| Error::Internal(format!("{number} is beyond the numbers of an outbox")))
+    };
+    let (first, last) = (number(chunk.first)?, number(chunk.last)?);
+    let once = Once::Chunk { application: chunk.application, first, last };
+    append_once(table, runtime, once, chunk.rules, incoming).await
+}
+
+async fn append_once(
+    table: Arc<DeltaSource>,
+    runtime: &Arc<Runtime>,
+    once: Once,
+    rules: Rules,
+    incoming: Incoming,
+) -> Result<Appended> {
     if !table.writable() {
         return Err(Error::ReadOnly { table: table.name().to_owned() });
     }
     let plan_runtime = runtime.clone();
-    runtime.run(async move { Append { table, runtime: plan_runtime, request }.run(incoming).await }).await
+    runtime.run(async move { Append { table, runtime: plan_runtime, once, rules }.run(incoming).await }).await
 }
 
 fn check_batch_id(id: &str) -> Result<()> {
@@ -90,12 +163,13 @@ fn check_batch_id(id: &str) -> Result<()> {
 struct Append {
     table: Arc<DeltaSource>,
     runtime: Arc<Runtime>,
-    request: AppendRequest,
+    once: Once,
+    rules: Rules,
 }
 
 impl Append {
     async fn run(self, mut incoming: Incoming) -> Result<Appended> {
-        if let Some(outcome) = self.table.ingested(&self.request.batch_id).await? {
+        if let Some(outcome) = self.outcome_now().await? {
             // Some senders, such as pyarrow's, take an answer before their last row for a broken connection and lose it.
             while let Some(Ok(_)) = incoming.batches.next().await {}
             return Ok(outcome);
@@ -108,9 +182,26 @@ impl Append {
         self.commit(&snapshot, files, rows).await
     }
 
+    /// Whether it happened already, by the newest state of the log.
+    async fn outcome_now(&self) -> Result<Option<Appended>> {
+        let (delta, _) = self.table.newest().await?;
+        self.outcome(&delta).await
+    }
+
+    async fn outcome(&self, delta: &DeltaTable) -> Result<Option<Appended>> {
+        match &self.once {
+            Once::Batch(id) => self.table.outcome(delta, id).await,
+            Once::Chunk { application, last, .. } => {
+                let reached = self.table.transaction(delta, application).await?;
+                let version = delta.version().and_then(|version| i64::try_from(version).ok()).unwrap_or_default();
+                Ok((reached >= Some(*last)).then_some(Appended { version, rows: 0, already: true }))
+            }
+        }
+    }
+
     /// Reads all batches, checks them, sets them aside.
     async fn check(&self, mut incoming: Incoming) -> Result<(Spool, u64)> {
-        let mut checker = Checker::new(&self.request.rules, &incoming.schema)?;
+        let mut checker = Checker::new(&self.rules, &incoming.schema)?;
         let mut spool = Spool::new(&self.runtime, checker.schema().clone());
         while let Some(batch) = incoming.batches.next().await {
             let batch = checker.check(&batch.map_err(Error::Incoming)?)?;
@@ -121,8 +212,8 @@ impl Append {
 
     /// The table must have every column the rules name, with its type; the definitions may be ahead of it.
     fn require_columns(&self, snapshot: &Snapshot) -> Result<()> {
-        snapshot.expect(&self.request.rules.columns)?;
-        let given = |name: &String| self.request.rules.columns.iter().any(|column| column.name == *name);
+        snapshot.expect(&self.rules.columns)?;
+        let given = |name: &String| self.rules.columns.iter().any(|column| column.name == *name);
         match snapshot.schema.fields().iter().find(|field| !field.is_nullable() && !given(field.name())) {
             None => Ok(()),
             Some(field) => Err(Error::ColumnMissing {
@@ -134,7 +225,7 @@ impl Append {
     }
 
     async fn write(&self, snapshot: &Snapshot, spool: Spool, mut files: Unpublished) -> Result<Unpublished> {
-        let rules = &self.request.rules;
+        let rules = &self.rules;
         let keys = rules.columns.iter().map(|column| &column.name).filter(|name| rules.keys.contains(*name));
         let order = keys.chain([&rules.event_time]).cloned().collect();
         let (schema, store) = (snapshot.schema.clone(), self.table.store().clone());
@@ -158,7 +249,7 @@ impl Append {
         let _one = self.table.committing.lock().await;
         for _ in 0..COMMIT_ATTEMPTS {
             let (delta, snapshot) = self.table.newest().await?;
-            if let Some(outcome) = self.table.outcome(&delta, &self.request.batch_id).await? {
+            if let Some(outcome) = self.outcome(&delta).await? {
                 return Ok(outcome);
             }
             // A column added meanwhile is null in these files; a changed one would make them lie.
@@ -188,12 +279,16 @@ impl Append {
         adds: &[Add],
         rows: u64,
     ) -> Result<(), DeltaTableError> {
-        let id = &self.request.batch_id;
-        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        let transactions = vec![
-            Transaction::new(format!("{VERSION_PREFIX}{id}"), version),
-            Transaction::new(format!("{ROWS_PREFIX}{id}"), rows),
-        ];
+        let transactions = match &self.once {
+            Once::Batch(id) => vec![
+                Transaction::new(format!("{VERSION_PREFIX}{id}"), version),
+                Transaction::new(format!("{ROWS_PREFIX}{id}"), i64::try_from(rows).unwrap_or(i64::MAX)),
+            ],
+            Once::Chunk { application, first, last } => vec![
+                Transaction::new(application.clone(), *last),
+                Transaction::new(format!("{FIRST_PREFIX}{application}"), *first),
+            ],
+        };
         let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let actions = adds.iter().cloned().map(Action::Add).collect();
         commit_exactly(&self.table, delta, actions, transactions, operation).await
@@ -201,7 +296,7 @@ impl Append {
 
     /// An error of a commit does not say whether it happened: the log does.
     async fn resolve(&self, error: DeltaTableError, mut files: Unpublished, adds: Vec<Add>) -> Result<Appended> {
-        match self.table.ingested(&self.request.batch_id).await {
+        match self.outcome_now().await {
             Ok(Some(outcome)) => Ok(Appended { already: false, ..outcome }),
             Ok(None) => {
                 files.adds = adds;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tidegate_schemas::definition::Column;
 use url::Url;
 
-use super::append::{Appended, ROWS_PREFIX, VERSION_PREFIX};
+use super::append::{self, Appended, ROWS_PREFIX, VERSION_PREFIX};
 
 use super::local::LocalFiles;
 use super::log::{History, LiveFile, Place, commit_path};
@@ -236,26 +236,35 @@ impl DeltaSource {
         Ok(Some(Appended { version, rows, already: true }))
     }
 
+    /// The version of an application's newest transaction.
+    pub(super) async fn transaction(&self, delta: &DeltaTable, application: &str) -> Result<Option<i64>> {
+        let failed = |source| delta_error(&self.name, "looking for a transaction", source);
+        let state = delta.snapshot().map_err(failed)?.snapshot();
+        state.transaction_version(&self.log_store, application.to_owned()).await.map_err(failed)
+    }
+
     pub(super) async fn added_since(&self, from: i64, to: i64) -> Result<Changes> {
         let snapshot = self.snapshot(Some(to)).await?;
         if from >= to {
-            return Ok(Changes { files: Vec::new(), rewritten: from > to });
+            return Ok(Changes { rewritten: from > to, ..Changes::default() });
         }
         let commits = self.history.commits(&self.name, &self.store, (from + 1).max(0), to).await?;
         let mut added: BTreeSet<&str> = BTreeSet::new();
-        for (_, commit) in &commits {
+        let mut chunks = Vec::new();
+        for (version, commit) in &commits {
             let Some(commit) = commit else {
-                return Ok(Changes { files: Vec::new(), rewritten: true });
+                return Ok(Changes { rewritten: true, ..Changes::default() });
             };
             if commit.removes.values().any(|data_change| *data_change) {
-                return Ok(Changes { files: Vec::new(), rewritten: true });
+                return Ok(Changes { rewritten: true, ..Changes::default() });
             }
             added.extend(commit.adds.iter().filter(|added| added.new_rows).map(|added| added.path.as_str()));
+            chunks.extend(append::chunk_of(*version, &commit.transactions));
         }
         let files: Vec<DataFile> =
             snapshot.files.iter().filter(|file| added.contains(file.path.as_ref())).cloned().collect();
         // A file that came and went again was compacted: its rows are live in a file that also holds older ones.
-        Ok(Changes { rewritten: files.len() < added.len(), files })
+        Ok(Changes { rewritten: files.len() < added.len(), files, chunks })
     }
 
     /// Adds the columns the table lacks and drops what is no longer required; `false` if another writer came first.

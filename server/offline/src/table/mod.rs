@@ -33,7 +33,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
-pub use append::{AppendRequest, Appended, Incoming};
+pub use append::{AppendRequest, Appended, Chunk, ChunkCommit, Incoming};
 pub use compact::{Compacted, Layout};
 use delta::DeltaSource;
 pub use layout::{Overlap, TableStats};
@@ -105,13 +105,15 @@ enum Source {
 }
 
 /// What data commits between two versions did.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Changes {
     /// Files whose rows are new after `from`, up to and including `to`, in address order; only those still live at `to`.
     pub files: Vec<DataFile>,
     /// Whether rows that were there at `from` were removed or changed, or the history needed to tell is gone: then adding
     /// `files` is not enough and the whole table must be read.
     pub rewritten: bool,
+    /// Which of the versions hold rows of an outbox and nothing else: the files they added are all of that chunk.
+    pub chunks: Vec<ChunkCommit>,
 }
 
 impl Table {
@@ -202,6 +204,17 @@ impl Table {
         }
     }
 
+    /// Appends the rows of an outbox in one commit that holds nothing else, unless the table has them already.
+    ///
+    /// # Errors
+    /// As [`Table::append`].
+    pub async fn append_chunk(&self, runtime: &Arc<Runtime>, chunk: Chunk, batches: Incoming) -> Result<Appended> {
+        match &self.source {
+            Source::Delta(table) => append::append_chunk(table.clone(), runtime, chunk, batches).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
     /// Merges small files into few that are sorted by keys and event time; nothing a reader can see changes. Safe beside
     /// readers and writers, and nothing where nothing is to be done.
     ///
@@ -234,7 +247,7 @@ impl Table {
     pub async fn added_since(&self, from: i64, to: i64) -> Result<Changes> {
         match &self.source {
             Source::Delta(table) => table.added_since(from, to).await,
-            Source::Parquet(_) => Ok(Changes { files: Vec::new(), rewritten: true }),
+            Source::Parquet(_) => Ok(Changes { rewritten: true, ..Changes::default() }),
         }
     }
 }
