@@ -3,7 +3,7 @@
 //! [`Client::connect`] opens one HTTP/2 connection that every call shares; a client clones cheaply. Definitions are in
 //! [`registry`], rows going in and training sets coming out in [`flight`], lookups in [`online`], the way between the tiers in
 //! [`materialize`], queries in [`sql`], how tables lie in [`table`]. Rows travel as Arrow batches, results as [`Batches`]: a schema and a stream.
-//! [`registry`], rows going in and training sets coming out in [`flight`], sealed training sets in [`sealed`],
+//! [`registry`], rows going in and training sets coming out in [`flight`], rows that are served at once in [`push`], sealed training sets in [`sealed`],
 //! lookups in [`online`], the way between the tiers in
 //! [`materialize`], queries in [`sql`]. Rows travel as Arrow batches, results as [`Batches`]: a schema and a stream.
 //!
@@ -27,6 +27,7 @@ pub mod explain;
 pub mod flight;
 pub mod materialize;
 pub mod online;
+pub mod push;
 pub mod registry;
 pub mod sealed;
 pub mod sql;

@@ -14,10 +14,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use tidegate_online::Stats;
+use tidegate_online::{FeedStatus, Stats};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::time::Micros;
 
 use crate::config::{Log, LogFormat};
+
+mod push;
+
+use push::PushMetrics;
 
 /// The content type of what [`Telemetry::encode`] gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -93,6 +98,7 @@ pub struct Telemetry {
     cache_entities: Gauge<u64, AtomicU64>,
     cache_bytes: Gauge<u64, AtomicU64>,
     catalog_version: Family<ProjectLabels, Gauge<u64, AtomicU64>>,
+    push: PushMetrics,
 }
 
 fn seconds() -> Histogram {
@@ -127,9 +133,11 @@ impl Telemetry {
             cache_entities: Gauge::default(),
             cache_bytes: Gauge::default(),
             catalog_version: Family::default(),
+            push: PushMetrics::default(),
         };
         telemetry.register_calls();
         telemetry.register_work(values);
+        telemetry.push.register(&mut telemetry.registry);
         telemetry
     }
 
@@ -245,6 +253,26 @@ impl Telemetry {
         up_to(&self.cache_evictions, stats.cache_evictions);
         self.cache_entities.set(stats.cache_entries);
         self.cache_bytes.set(stats.cache_bytes);
+    }
+
+    /// Counts pushed rows, and by reason those that could not be taken.
+    pub(crate) fn pushed(&self, accepted: u64, duplicates: u64, refused: impl Iterator<Item = (&'static str, u64)>) {
+        self.push.pushed(accepted, duplicates, refused);
+    }
+
+    /// Counts rows that became due.
+    pub(crate) fn released(&self, rows: u64) {
+        self.push.released.inc_by(rows);
+    }
+
+    /// Counts pushed rows that reached their table.
+    pub(crate) fn flushed(&self, rows: u64) {
+        self.push.flushed.inc_by(rows);
+    }
+
+    /// Sets what waits in the outboxes.
+    pub(crate) fn outbox(&self, feeds: &[FeedStatus], now: Micros) {
+        self.push.outbox(feeds, now);
     }
 
     /// Notes a project's newest version.

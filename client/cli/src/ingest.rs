@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tidegate_client::flight::{Ingest, Ingested};
@@ -69,25 +70,28 @@ pub(crate) async fn run(args: &Args, globals: &Globals, out: &mut Output) -> Res
 
 /// The source's columns, as its definitions say.
 fn wanted(args: &Args, catalog: &Catalog) -> Result<Wanted> {
-    let source = match (catalog.sources.get(&args.target), catalog.views.get(&args.target)) {
-        (Some(source), _) => source,
-        (None, Some(view)) => catalog.sources.get(&view.source).ok_or_else(|| unknown(args, catalog))?,
-        (None, None) => return Err(unknown(args, catalog)),
-    };
-    let types: BTreeMap<_, _> =
-        catalog.columns(source).into_iter().map(|column| (column.name, column.data_type.to_arrow())).collect();
     Ok(Wanted {
-        types,
+        types: types_of(&args.target, catalog)?,
         others: if args.ignore_extra_columns { Others::Ignore } else { Others::Refuse },
         rounding: Rounding::Up,
         nulls: args.null.clone(),
     })
 }
 
-fn unknown(args: &Args, catalog: &Catalog) -> Failure {
+/// The types of the columns of a source, or of a view's source.
+pub(crate) fn types_of(target: &str, catalog: &Catalog) -> Result<BTreeMap<String, DataType>> {
+    let source = match (catalog.sources.get(target), catalog.views.get(target)) {
+        (Some(source), _) => source,
+        (None, Some(view)) => catalog.sources.get(&view.source).ok_or_else(|| unknown(target, catalog))?,
+        (None, None) => return Err(unknown(target, catalog)),
+    };
+    Ok(catalog.columns(source).into_iter().map(|column| (column.name, column.data_type.to_arrow())).collect())
+}
+
+fn unknown(target: &str, catalog: &Catalog) -> Failure {
     let names = || catalog.sources.keys().chain(catalog.views.keys()).map(String::as_str);
-    let failure = Failure::new(format!("project `{}` has no source or view named `{}`", catalog.project, args.target));
-    match nearest(&args.target, names()) {
+    let failure = Failure::new(format!("project `{}` has no source or view named `{target}`", catalog.project));
+    match nearest(target, names()) {
         Some(near) => failure.help(format!("did you mean `{near}`?")),
         None => failure.help("`tidegate get source` lists the sources there are"),
     }

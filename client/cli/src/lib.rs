@@ -1,7 +1,7 @@
 //! The client verbs of the `tidegate` binary, as a library.
 //!
 //! [`Command`] is the verbs, [`Globals`] the flags they share, [`run`] does one and says how it went. Each family of verbs is a
-//! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`],
+//! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`], [`push`] (and flush),
 //! [`materialize`] (and status), [`table`], [`health`], [`lookup`], [`training_set`], [`explain_row`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
 //! [`materialize`] (and status), [`health`], [`lookup`], [`training_set`], [`sealed`] (and audit),
 //! [`sql`]. [`read`] turns files into Arrow batches, [`write`]
@@ -19,6 +19,7 @@ mod lookup;
 mod materialize;
 mod output;
 mod parity;
+mod push;
 mod read;
 mod sealed;
 mod session;
@@ -87,6 +88,10 @@ pub enum Command {
     Projects(definitions::history::ProjectsArgs),
     /// Append files of rows to a managed source: all of them or none, each content once.
     Ingest(ingest::Args),
+    /// Push rows: served at once, and in the table soon after.
+    Push(push::Args),
+    /// Wait until a table has all rows that were pushed.
+    Flush(push::FlushArgs),
     /// Bring the online tier up to the tables' current versions.
     Materialize(materialize::Args),
     /// Show how far the online tier has come.
@@ -155,6 +160,8 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Health(_) => health::run(globals, out).await,
         Command::Projects(args) => definitions::history::projects(&args, globals, out).await,
         Command::Ingest(args) => ingest::run(&args, globals, out).await,
+        Command::Push(args) => push::run(&args, globals, out).await,
+        Command::Flush(args) => push::flush(&args, globals, out).await,
         Command::Materialize(args) => materialize::run(&args, globals, out).await,
         Command::Status(args) => materialize::status(&args, globals, out).await,
         Command::Parity(args) => parity::run(&args, globals, out).await,

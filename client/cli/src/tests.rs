@@ -67,6 +67,9 @@ fn verbs_take_what_their_examples_show() {
         "tidegate sealed diff n --against m --out changed.parquet",
         "tidegate sealed delete n",
         "tidegate ingest orders - --format ndjson --ignore-extra-columns",
+        "tidegate push clicks a.ndjson b.csv --event-id id --to both --flush --json",
+        "tidegate push user_stats - --format arrow --to online",
+        "tidegate flush clicks --json",
         "tidegate materialize a b --full",
         "tidegate lookup late_arrival --key origin=EWR carrier=UA --key origin=JFK",
         "tidegate lookup global_rates",
@@ -89,6 +92,8 @@ fn what_makes_no_sense_is_refused() {
         "tidegate training-set s --spine a --sql b",
         "tidegate training-set s --spine a --as-of someday",
         "tidegate ingest orders",
+        "tidegate push orders",
+        "tidegate push orders a.csv --to nowhere",
         "tidegate registry rollback latest",
         "tidegate get --yaml --json",
     ] {

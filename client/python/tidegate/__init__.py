@@ -48,6 +48,7 @@ from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
 from tidegate.layout import ColumnOverlap, Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult, Status
+from tidegate.pushes import Flushed, Pushed, Quarantined
 from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewParity, ViewStatus
 from tidegate.results import LazyTable, SqlResult, TrainingSet
 from tidegate.sealed import Audit, Diff, Difference, Sample, SealedSet, Split, Verdict
@@ -91,6 +92,8 @@ __all__ = [
     "PreconditionError",
     "Problem",
     "Progress",
+    "Pushed",
+    "Quarantined",
     "Query",
     "Sample",
     "SealedSet",

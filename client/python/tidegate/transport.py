@@ -33,7 +33,18 @@ _RETRIES = {
                 "backoffMultiplier": 3,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
-        }
+        },
+        {
+            # Nothing was written: what waits for the tables leaves by itself.
+            "name": [{"service": "tidegate.push.v1.PushService", "method": "Push"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.5s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+            },
+        },
     ]
 }
 

@@ -2,8 +2,8 @@
 //!
 //! [`Rules`] say what a source takes. [`Checker`] first holds a schema against them (missing columns, extra columns, types that
 //! can't fit), then each batch (nulls in keys and event times, values that would lose something), and gives back batches
-//! with exactly the rules' columns. [`Sifter`] does the same row by row, for those who go on without the bad ones. `convert` holds the conversions: each gives every value exactly or names the row it
-//! can't. A [`Rejection`] tells everything found, with the first rows and values and how many more there are.
+//! with exactly the rules' columns. [`Sifter`] does the same row by row, for those who go on without the bad ones. `convert` holds
+//! the conversions: each gives every value exactly or names the row it can't. A [`Rejection`] tells everything found, with the first rows and values and how many more there are.
 
 mod convert;
 mod sift;
@@ -78,6 +78,12 @@ impl Rules {
     pub fn required(&self) -> BTreeSet<String> {
         self.keys.iter().chain([&self.event_time]).cloned().collect()
     }
+}
+
+/// The Arrow schema of rows that keep the rules.
+#[must_use]
+pub fn schema_of(rules: &Rules) -> SchemaRef {
+    crate::table::schema::defined(&rules.columns, &rules.required())
 }
 
 /// Rows or columns that a table can't take.

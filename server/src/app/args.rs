@@ -164,7 +164,8 @@ impl Settings {
 }
 
 /// The online tier's settings as its engine takes them.
-pub(super) fn online_settings(online: &config::Online) -> tidegate_online::Settings {
+pub(super) fn online_settings(config: &config::Config) -> tidegate_online::Settings {
+    let online = &config.online;
     tidegate_online::Settings {
         block_cache_bytes: online.block_cache,
         entity_cache_bytes: online.entity_cache as u64,
@@ -173,6 +174,8 @@ pub(super) fn online_settings(online: &config::Online) -> tidegate_online::Setti
             Durability::Fast => tidegate_online::Durability::Fast,
         },
         disk_reserve_bytes: online.disk_reserve as u64,
+        event_ids_kept: i64::try_from(config.push.dedupe_window.as_micros()).unwrap_or(i64::MAX),
+        outbox_bytes: config.push.outbox_bytes as u64,
         ..tidegate_online::Settings::default()
     }
 }

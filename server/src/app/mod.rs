@@ -78,6 +78,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     let service = Arc::new(Tidegate::new(parts));
     service.load_definitions().await?;
     spawn_keeper(&service, &config, &shutdown);
+    spawn_pushes(&service, &shutdown);
     stage("doors");
     let doors = tokio::spawn(open_doors(service.clone(), listeners, serve_settings(&config), shutdown.clone()));
     data_dir.announce(grpc, http)?;
@@ -175,7 +176,7 @@ fn plan_settings(config: &Config, data_dir: &DataDir) -> tidegate_offline::runti
 
 /// Opening replays the store's log, which may take a while: not on a thread that serves.
 async fn open_online(config: &Config, data_dir: &DataDir) -> Result<Arc<tidegate_online::Store>, Error> {
-    let settings = args::online_settings(&config.online);
+    let settings = args::online_settings(config);
     let path = data_dir.online();
     let opened = tokio::task::spawn_blocking(move || tidegate_online::Store::open(&path, &settings)).await;
     Ok(opened
@@ -200,6 +201,12 @@ async fn open_doors(
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
     serve::serve(service, listeners, settings, &shutdown).await
+}
+
+/// Brings pushed rows to lookups when they are due, and to their tables, until jobs stop.
+fn spawn_pushes(service: &Arc<Tidegate>, shutdown: &Shutdown) {
+    tokio::spawn(service.clone().release_pushes(shutdown.register(Stage::Jobs, "release of rows that are due")));
+    tokio::spawn(service.clone().flush_pushes(shutdown.register(Stage::Jobs, "flush of pushed rows")));
 }
 
 /// Looks for versions written by other processes, and forgets old spines, until jobs stop.

@@ -36,6 +36,8 @@ pub struct Config {
     pub online: Online,
     /// Materialization.
     pub materialize: Materialize,
+    /// Pushed rows.
+    pub push: Push,
     /// The registry.
     pub registry: Registry,
     /// Logging.
@@ -165,6 +167,30 @@ pub enum Durability {
 pub struct Materialize {
     /// Rows moved in one atomic write.
     pub batch_rows: usize,
+}
+
+/// Pushed rows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Push {
+    /// Rows that happen later than that from now are quarantined.
+    #[serde(deserialize_with = "units::duration")]
+    pub future_bound: Duration,
+    /// How long event ids are remembered.
+    #[serde(deserialize_with = "units::duration")]
+    pub dedupe_window: Duration,
+    /// Rows of an outbox that go to its table without waiting longer.
+    pub flush_rows: usize,
+    /// How long rows of an outbox wait for others.
+    #[serde(deserialize_with = "units::duration")]
+    pub flush_every: Duration,
+    /// Bytes that may wait in all outboxes.
+    #[serde(deserialize_with = "units::bytes")]
+    pub outbox_bytes: usize,
+    /// Pushes worked on at once.
+    pub concurrency: usize,
+    /// How long one may wait for its turn.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_wait: Duration,
 }
 
 /// The registry.

@@ -19,7 +19,7 @@ mod rebuild;
 mod rows;
 mod run;
 
-pub(crate) use rows::Columns;
+pub(crate) use rows::{Columns, Observations};
 pub use run::{Job, Subject};
 
 use std::collections::HashSet;

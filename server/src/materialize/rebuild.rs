@@ -12,6 +12,7 @@ use std::time::Duration;
 use tidegate_offline::latest::{Newest, Seen, latest};
 use tidegate_online::{Load, Written};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::time::Micros;
 use tokio::sync::mpsc;
 
 use super::decide::Work;
@@ -49,7 +50,7 @@ impl Job {
         let (steps, taken) = mpsc::channel(BATCHES_AHEAD);
         let loading = self.start_loading(load, taken, target);
         let fed = {
-            let mut feed = std::pin::pin!(self.feed(work, steps, &seen));
+            let mut feed = std::pin::pin!(self.feed(work, now, steps, &seen));
             let mut tick = tokio::time::interval(REPORT_EVERY);
             loop {
                 tokio::select! {
@@ -66,7 +67,8 @@ impl Job {
         // With nothing to feed it the thread ends; what it holds is free once it is waited for.
         let loaded = loading.await.map_err(|error| Error::internal("a refresh panicked").with_source(error))?;
         fed?;
-        let (written, skipped) = (loaded?.written, seen.skipped.load(Relaxed));
+        let (loaded, skipped) = (loaded?, seen.skipped.load(Relaxed));
+        let written = loaded.written + loaded.waiting;
         report.rows_read = already + seen.rows.load(Relaxed);
         report.rows_written += written;
         report.rows_skipped += skipped;
@@ -87,11 +89,11 @@ impl Job {
     }
 
     /// Finds the newest rows and hands them to the loading thread; a thread that has failed says why itself.
-    async fn feed(&self, work: &Work, steps: mpsc::Sender<Step>, seen: &Arc<Seen>) -> Result<()> {
+    async fn feed(&self, work: &Work, now: Micros, steps: mpsc::Sender<Step>, seen: &Arc<Seen>) -> Result<()> {
         let (found, mut newest) = mpsc::channel::<Newest>(BATCHES_AHEAD);
         let search = {
             let (plans, snapshot, files) = (self.plans.clone(), work.snapshot.clone(), work.files.clone());
-            let (spec, seen, on) = (self.columns.latest(), seen.clone(), self.plans.clone());
+            let (spec, seen, on) = (self.columns.latest(now, true), seen.clone(), self.plans.clone());
             async move { on.run(async move { latest(&plans, &snapshot, &files, &spec, found, &seen).await }).await }
         };
         let convert = async {

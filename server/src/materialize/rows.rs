@@ -10,6 +10,7 @@ use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_online::{Origin, Rows};
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{Column, FeatureView, Source};
+use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType as Defined;
 
 use crate::service::{Error, Result};
@@ -87,14 +88,16 @@ impl Columns {
         names
     }
 
-    /// What the newest observation of each key is found by.
-    pub(crate) fn latest(&self) -> latest::Spec {
+    /// What the newest observation of each key at a time is found by, and whether those that happen later are wanted too.
+    pub(crate) fn latest(&self, until: Micros, later: bool) -> latest::Spec {
         let names = |columns: &[(String, DataType)]| columns.iter().map(|(name, _)| name.clone()).collect();
         latest::Spec {
             keys: names(&self.keys),
             event_time: self.event.clone(),
             created_time: self.created.clone(),
             features: names(&self.features),
+            until: Some(until),
+            later,
         }
     }
 

@@ -180,8 +180,9 @@ impl Job {
 
     /// Rows and their commit reach the store together, on a thread that may wait for the disk.
     async fn write(&self, observations: Observations, version: i64, commit: Commit) -> Result<Written> {
-        let (store, id) = (self.store.clone(), self.id);
-        let written = tokio::task::spawn_blocking(move || store.write(id, observations.added(version), commit));
+        let (store, id, now) = (self.store.clone(), self.id, self.clock.now());
+        let write = move || store.write_at(id, observations.added(version), commit, now);
+        let written = tokio::task::spawn_blocking(write);
         let written = written.await.map_err(|error| Error::internal("a write panicked").with_source(error))?;
         Ok(written?)
     }
@@ -240,10 +241,10 @@ impl Pass<'_> {
     }
 
     fn count(&mut self, written: Written, skipped: u64) {
-        self.progress.rows_written += written.written;
-        self.report.rows_written += written.written;
+        self.progress.rows_written += written.written + written.waiting;
+        self.report.rows_written += written.written + written.waiting;
         self.report.rows_skipped += skipped;
-        self.job.telemetry.materialized(written.written, written.kept, skipped);
+        self.job.telemetry.materialized(written.written + written.waiting, written.kept, skipped);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
 //! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize` and `online`. Every method takes the caller's
+//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `push` and `online`. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
 mod admission;
@@ -22,6 +22,7 @@ mod materialize;
 mod online;
 mod parity;
 mod principal;
+mod push;
 mod sealed;
 mod spines;
 mod sql;
@@ -40,6 +41,7 @@ pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
 pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
 pub use parity::{Mismatch, Parity, ViewParity};
 pub use principal::Principal;
+pub use push::{Applied as AppliedPush, Flushed, PushOutcome, PushRequest, PushTo, Quarantined};
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
 pub use tidegate_offline::point_in_time::Counts;
@@ -105,6 +107,7 @@ pub struct Tidegate {
     spines: Spines,
     lookups: Lookups,
     jobs: Jobs,
+    pushes: push::Pushes,
     admission: Admission,
     settings: Config,
     /// Projects whose newest version can't be read, with the message that says why.
@@ -129,6 +132,7 @@ impl Tidegate {
             tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
             jobs: Jobs::default(),
+            pushes: push::Pushes::new(&settings.push),
             admission: Admission::new(&settings.plans),
             settings,
             broken: RwLock::default(),
@@ -152,6 +156,7 @@ impl Tidegate {
     pub fn metrics(&self) -> String {
         let stats = self.online.stats();
         self.telemetry.cache(&stats);
+        self.telemetry.outbox(&self.online.feeds(), self.clock.now());
         self.telemetry.encode()
     }
 

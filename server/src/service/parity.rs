@@ -63,12 +63,17 @@ impl Tidegate {
         for view in online_views(&project.catalog, views)? {
             subjects.push(self.subject(&project, view).await?);
         }
-        let (store, plans) = (self.online.clone(), self.plans.clone());
+        let (store, plans, clock) = (self.online.clone(), self.plans.clone(), self.clock.clone());
         Ok(work::start(&self.plans, place, async move |reports| {
             for Subject { view, id, version, snapshot, columns, claim } in subjects {
-                let expected = store.expected(id)?;
+                // What is due by now is served, and nothing else is compared.
+                let now = clock.now();
+                let releasing = store.clone();
+                let released = tokio::task::spawn_blocking(move || releasing.release_due(now)).await;
+                released.map_err(|error| Error::internal("a release panicked").with_source(error))??;
+                let expected = store.expected(id, now)?;
                 let (found, newest) = mpsc::channel(BATCHES_AHEAD);
-                let (spec, seen) = (columns.latest(), Seen::default());
+                let (spec, seen) = (columns.latest(now, false), Seen::default());
                 let (collected, ()) = tokio::try_join!(collect(expected, columns, newest), async {
                     Ok(latest(&plans, &snapshot, &snapshot.files, &spec, found, &seen).await?)
                 })?;

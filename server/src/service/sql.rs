@@ -108,6 +108,10 @@ impl Tidegate {
             let name = source.name.clone();
             tables.push(NamedTable { namespace: Namespace::Sources, name, table, columns: None });
         }
+        if let Some(table) = self.quarantine_table(&catalog.project).await? {
+            let name = table.name().to_owned();
+            tables.push(NamedTable { namespace: Namespace::Sources, name, table, columns: None });
+        }
         for error in missing {
             tracing::warn!(project = catalog.project, error = error.chain(), "a table can't be queried");
         }

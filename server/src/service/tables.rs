@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tidegate_offline::table::{Location, Table, absolute_path};
 use tidegate_schemas::catalog::Catalog;
-use tidegate_schemas::definition::{self, Source};
+use tidegate_schemas::definition::{self, Column, Source};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::types::DataType;
 
+use super::push::QUARANTINE;
 use super::{Error, Result};
 
 /// Handles on tables by project and source. A handle follows its table; it is replaced when the source moves.
@@ -40,6 +41,36 @@ impl Tables {
         let table = Table::open(&source.name, &location).await?;
         self.open.lock().insert(key, (location, table.clone()));
         Ok(table)
+    }
+
+    /// The table of a project's rows that could not be taken; it is made when the first one comes.
+    ///
+    /// # Errors
+    /// The folder can't be used.
+    pub(super) async fn quarantine(&self, project: &str, columns: &[Column]) -> Result<Table> {
+        let (location, key) = (self.quarantine_location(project), (project.to_owned(), QUARANTINE.to_owned()));
+        if let Some((_, table)) = self.open.lock().get(&key) {
+            return Ok(table.clone());
+        }
+        let required = columns.iter().take(1).map(|column| column.name.clone()).collect();
+        let table = Table::open_or_create(QUARANTINE, &location, columns, &required).await?;
+        self.open.lock().insert(key, (location, table.clone()));
+        Ok(table)
+    }
+
+    /// The same where it is there, to be read.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub(super) async fn existing_quarantine(&self, project: &str, columns: &[Column]) -> Result<Option<Table>> {
+        match self.quarantine_location(project).path().join("_delta_log").is_dir() {
+            true => self.quarantine(project, columns).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn quarantine_location(&self, project: &str) -> Location {
+        Location::Delta(self.managed.join(project).join(QUARANTINE))
     }
 
     /// Whether a managed table's folder is there.

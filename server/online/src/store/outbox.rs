@@ -139,18 +139,18 @@ impl Store {
         *self.inner.feeds.next.lock() - 1
     }
 
-    /// The records that go to the feed's table next, of at most so many bytes unless a single one is larger; `None` where none wait.
-    /// Until [`Self::chunk_done`] it is the same chunk, also after a restart.
+    /// The records that go to the feed's table next: up to a number, and of at most so many bytes unless a single one is larger; `None`
+    /// where none wait. Until [`Self::chunk_done`] it is the same chunk, also after a restart.
     ///
     /// # Errors
     /// Damaged records, a failing disk.
-    pub fn next_chunk(&self, feed: FeedId, bytes_max: u64) -> Result<Option<Chunk>> {
+    pub fn next_chunk(&self, feed: FeedId, bytes_max: u64, up_to: u64) -> Result<Option<Chunk>> {
         let inner = &self.inner;
         if let Some(record) = inner.chunk_of(feed)? {
             let records = inner.records(feed, record.first, record.last, u64::MAX)?;
             return Ok(Some(inner.chunk(feed, record, records.into_iter().map(|(_, record)| record).collect())?));
         }
-        let mut records = inner.records(feed, 0, u64::MAX, bytes_max)?;
+        let mut records = inner.records(feed, 0, up_to, bytes_max)?;
         let Some(incarnation) = records.first().map(|(incarnation, _)| *incarnation) else { return Ok(None) };
         records.retain(|(of, _)| *of == incarnation);
         let records: Vec<OutboxRecord> = records.into_iter().map(|(_, record)| record).collect();

@@ -54,14 +54,7 @@ pub(crate) async fn decode(messages: Messages) -> Result<Batches> {
 /// # Errors
 /// Bytes that are no such stream, more than one batch or column, claims that the bytes do not bear out.
 pub(crate) fn column(stream: &Bytes) -> Result<ArrayRef> {
-    let messages = futures::stream::iter(split(stream)?.into_iter().map(Ok)).boxed();
-    let read = async {
-        let batches = decode(messages).await?;
-        Ok::<_, Error>((batches.schema.clone(), batches.collect().await?))
-    };
-    // All of it is here already: nothing waits.
-    let (schema, batches) =
-        read.now_or_never().unwrap_or_else(|| Err(Error::invalid("the Arrow stream has no end")))?;
+    let (schema, batches) = here(stream)?;
     match (schema.fields().len(), batches.as_slice()) {
         (1, []) => Ok(new_empty_array(schema.field(0).data_type())),
         (1, [batch]) => Ok(batch.column(0).clone()),
@@ -70,6 +63,25 @@ pub(crate) fn column(stream: &Bytes) -> Result<ArrayRef> {
             batches.len()
         ))),
     }
+}
+
+/// The rows of an Arrow IPC stream that lies in a message, under the same checks.
+///
+/// # Errors
+/// Bytes that are no such stream, claims that the bytes do not bear out.
+pub(crate) fn table(stream: &Bytes) -> Result<Batches> {
+    let (schema, batches) = here(stream)?;
+    Ok(Batches::from_vec(schema, batches))
+}
+
+/// Reads a stream of which all is here: nothing waits.
+fn here(stream: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let messages = futures::stream::iter(split(stream)?.into_iter().map(Ok)).boxed();
+    let read = async {
+        let batches = decode(messages).await?;
+        Ok::<_, Error>((batches.schema.clone(), batches.collect().await?))
+    };
+    read.now_or_never().unwrap_or_else(|| Err(Error::invalid("the Arrow stream has no end")))
 }
 
 /// The messages of an IPC stream: `FFFFFFFF`, the length of the header, the header, the body; a length of zero ends it.

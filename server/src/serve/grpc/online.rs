@@ -295,9 +295,14 @@ fn key_column(column: wire::KeyColumn) -> Result<(String, ArrayRef)> {
 }
 
 fn request_column(column: wire::RequestColumn) -> Result<(String, ArrayRef)> {
+    any_column(column, "request column")
+}
+
+/// A column of any type, nulls included; `what` names it in errors.
+pub(super) fn any_column(column: wire::RequestColumn, what: &str) -> Result<(String, ArrayRef)> {
     use wire::request_column::Values;
     let wire::RequestColumn { name, values, presence } = column;
-    let wrong = |what: &str| Error::invalid(format!("request column `{name}` {what}"));
+    let wrong = |why: &str| Error::invalid(format!("{what} `{name}` {why}"));
     let nulls = (!presence.is_empty()).then(|| NullBuffer::from(presence));
     let values: ArrayRef = match values {
         Some(Values::Doubles(it)) => Arc::new(Float64Array::from(it.values)),

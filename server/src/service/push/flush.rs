@@ -1,0 +1,193 @@
+//! Outboxes into tables: chunk by chunk, each exactly once.
+//!
+//! ```text
+//! next_chunk     the store names the records, and will name the same ones until they are done
+//! append_chunk   one commit with the chunk's transaction, unless the table has it
+//!                rows that the table can't take any more -> `_quarantine`, so that the ones behind them go on
+//! chunk_done     the records leave the store
+//! ```
+//! Killed anywhere in between it begins again at the top.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tidegate_offline::ingest::Rules;
+use tidegate_offline::table::{self, Appended, Incoming, Table};
+use tidegate_online::{Chunk, FeedId, FeedStatus, Outgoing, Push};
+use tidegate_schemas::error::ErrorKind;
+
+use super::quarantine::{self, Refused};
+use super::{Flushed, QUARANTINE, payload};
+use crate::registry::Versioned;
+use crate::service::{Error, Principal, Result, Tidegate, ingest};
+
+/// Bytes of one chunk: what is in memory at once, about.
+const CHUNK_BYTES: u64 = 64 << 20;
+
+/// Why a row that was taken can't reach its table.
+const NO_PLACE: &str = "table can't take it any more";
+
+/// What a flush of one feed did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::service) struct Brought {
+    /// The version of the last commit; `None` where nothing was to be done.
+    pub(in crate::service) version: Option<i64>,
+    /// Rows.
+    pub(in crate::service) rows: u64,
+}
+
+impl Tidegate {
+    /// Waits until the table of a source, or of a view's source, has everything that was pushed before the call.
+    ///
+    /// # Errors
+    /// `NotFound` for the names; whatever the table fails with.
+    pub async fn flush(&self, principal: &Principal, project: &str, target: &str) -> Result<Flushed> {
+        let project = self.project(project).await?;
+        let source = ingest::target(&project.catalog, target)?;
+        let up_to = self.online.last_number();
+        let feed = self.online.feed(&project.catalog.project, &source.name)?;
+        let quarantine = self.online.feed(&project.catalog.project, QUARANTINE)?;
+        let Brought { version, rows } = self.flush_feed(&project, &source.name, feed, up_to).await?;
+        self.flush_feed(&project, QUARANTINE, quarantine, up_to).await?;
+        let version = match version {
+            Some(version) => version,
+            None => self.tables.open(&project.catalog.project, source).await?.snapshot(None).await?.version,
+        };
+        tracing::info!(principal = principal.name(), source = source.name, rows, version, "flushed");
+        Ok(Flushed { source: source.name.clone(), version, rows })
+    }
+
+    /// Brings a feed's records up to a number to its table. The version that the last of them made holds no record beyond: whoever
+    /// rebuilds tiles from it and counts what is pushed after `up_to` by itself counts nothing twice.
+    ///
+    /// # Errors
+    /// The table can't be written. What it has stays, and the rest stays in the outbox.
+    pub(in crate::service) async fn flush_feed(
+        &self,
+        project: &Arc<Versioned>,
+        name: &str,
+        feed: FeedId,
+        up_to: u64,
+    ) -> Result<Brought> {
+        let lock = self.pushes.lock_of(feed);
+        let _one = lock.lock().await;
+        let mut brought = Brought::default();
+        while let Some(chunk) = self.next_chunk(feed, up_to).await? {
+            let (table, rules) = self.feed_table(project, name).await?;
+            let appended = self.bring(&table, rules, &chunk).await;
+            let appended = match appended {
+                Err(error) if error.kind == ErrorKind::Invalid => {
+                    self.refuse(project, &chunk, &error).await?;
+                    None
+                }
+                appended => Some(appended?),
+            };
+            let store = self.online.clone();
+            let rows: u64 = chunk.records.iter().map(|record| u64::from(record.rows)).sum();
+            let done = tokio::task::spawn_blocking(move || store.chunk_done(&chunk)).await;
+            done.map_err(|error| Error::internal("an outbox panicked").with_source(error))??;
+            if let Some(Appended { version, already, .. }) = appended {
+                brought.version = Some(version);
+                brought.rows += rows;
+                self.telemetry.flushed(rows);
+                tracing::debug!(feed = name, version, rows, already, "a chunk of the outbox is in its table");
+            }
+        }
+        Ok(brought)
+    }
+
+    /// The project's table of rows that could not be taken, where there were any.
+    ///
+    /// # Errors
+    /// Its folder can't be read.
+    pub(in crate::service) async fn quarantine_table(&self, project: &str) -> Result<Option<Table>> {
+        self.tables.existing_quarantine(project, &quarantine::columns()).await
+    }
+
+    async fn next_chunk(&self, feed: FeedId, up_to: u64) -> Result<Option<Chunk>> {
+        let store = self.online.clone();
+        let chunk = tokio::task::spawn_blocking(move || store.next_chunk(feed, CHUNK_BYTES, up_to)).await;
+        Ok(chunk.map_err(|error| Error::internal("an outbox panicked").with_source(error))??)
+    }
+
+    /// The table of a feed, and what its rows must have: values were checked when they came, and columns may have come since.
+    async fn feed_table(&self, project: &Versioned, name: &str) -> Result<(Table, Rules)> {
+        let catalog = &project.catalog;
+        if name == QUARANTINE {
+            let table = self.tables.quarantine(&catalog.project, &quarantine::columns()).await?;
+            return Ok((table, quarantine::rules()));
+        }
+        let source = catalog.sources.get(name).ok_or_else(|| {
+            let message = format!(
+                "rows pushed to source `{name}` of project `{}` wait in the outbox, and the source is gone; define it again",
+                catalog.project
+            );
+            Error::new(ErrorKind::Precondition, message)
+        })?;
+        let mut rules = Rules::of(catalog, source, true);
+        let required = rules.required();
+        rules.optional.extend(rules.columns.iter().map(|column| &column.name).filter(|name| !required.contains(*name)).cloned());
+        Ok((self.tables.open(&catalog.project, source).await?, rules))
+    }
+
+    async fn bring(&self, table: &Table, rules: Rules, chunk: &Chunk) -> Result<Appended> {
+        let schema = tidegate_offline::ingest::schema_of(&rules);
+        let mut batches = Vec::with_capacity(chunk.records.len());
+        for record in &chunk.records {
+            for rows in payload::decode(&record.payload)? {
+                batches.push(payload::align(&rows, &schema)?);
+            }
+        }
+        let schema = batches.first().map_or(schema, |batch| batch.schema());
+        let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
+        let chunk = table::Chunk {
+            application: chunk.application.clone(),
+            first: chunk.first,
+            last: chunk.last,
+            rules,
+        };
+        let (table, plans) = (table.clone(), self.plans.clone());
+        let incoming = Incoming { schema, batches };
+        Ok(self.plans.run(async move { table.append_chunk(&plans, chunk, incoming).await }).await?)
+    }
+
+    /// Sends the rows of a chunk to the quarantine table: their own has changed since they were taken.
+    async fn refuse(&self, project: &Versioned, chunk: &Chunk, why: &Error) -> Result<()> {
+        tracing::warn!(project = project.catalog.project, application = chunk.application, error = why.chain(), "quarantined");
+        let (store, clock, chunk, detail) = (self.online.clone(), self.clock.clone(), chunk.clone(), why.chain());
+        let name = project.catalog.project.clone();
+        let refused = tokio::task::spawn_blocking(move || {
+            let (now, feed) = (clock.now(), store.feed(&name, QUARANTINE)?);
+            let target = chunk.application.rsplit('/').next().unwrap_or_default().to_owned();
+            let mut rows = 0;
+            for record in &chunk.records {
+                for batch in payload::decode(&record.payload)? {
+                    let refused: Vec<Refused> = (0..batch.num_rows())
+                        .map(|row| Refused { row, reason: NO_PLACE, detail: detail.clone() })
+                        .collect();
+                    let payload = payload::encode(&quarantine::rows(&batch, &refused, &target, "outbox", now)?)?;
+                    let outgoing = [Outgoing { feed, rows: refused.len() as u32, payload: &payload }];
+                    store.push(&Push { views: &[], outgoing: &outgoing, claim: None, extras: &[], now })?;
+                    rows += refused.len() as u64;
+                }
+            }
+            Ok::<_, Error>(rows)
+        });
+        let rows = refused.await.map_err(|error| Error::internal("a quarantine panicked").with_source(error))??;
+        self.telemetry.pushed(0, 0, std::iter::once((NO_PLACE, rows)));
+        Ok(())
+    }
+
+    /// Whether a feed's outbox is large or old enough to go to its table.
+    pub(super) fn is_due(&self, status: &FeedStatus) -> bool {
+        let settings = &self.settings.push;
+        let (Some(oldest), now) = (status.oldest, self.clock.now()) else { return false };
+        let every = i64::try_from(settings.flush_every.as_micros()).unwrap_or(i64::MAX);
+        let tried = self.pushes.failed.lock().get(&status.feed).copied();
+        if tried.is_some_and(|again| (now - every..again).contains(&now)) {
+            return false;
+        }
+        // A clock that was set back must not keep rows from their table.
+        status.rows >= settings.flush_rows as u64 || now.saturating_sub(oldest) >= every || oldest > now
+    }
+}

@@ -1,0 +1,85 @@
+//! What pushes need as time goes by: rows that became due are released, outboxes go to their tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_online::FeedStatus;
+
+use crate::service::{Result, Tidegate};
+use crate::shutdown::Registration;
+
+/// How often it is looked what became due.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a feed whose flush failed is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+impl Tidegate {
+    /// Releases what is due until jobs stop. Rows are seen within a moment of their time, never before.
+    pub async fn release_pushes(self: Arc<Self>, registration: Registration) {
+        let mut stopping = std::pin::pin!(registration.stopping());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if let Err(error) = self.release_due().await {
+                tracing::warn!(error = error.chain(), "rows that are due wait on");
+            }
+        }
+    }
+
+    /// Brings outboxes to their tables until jobs stop. What is left is brought after the next start.
+    pub async fn flush_pushes(self: Arc<Self>, registration: Registration) {
+        let mut stopping = std::pin::pin!(registration.stopping());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                () = self.pushes.flush.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY * 5) => {}
+            }
+            for status in self.online.feeds() {
+                if self.is_due(&status) && !registration.is_stopping() {
+                    self.flush_due(&status).await;
+                }
+            }
+            // A table that many push to gets files of some size.
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Releases the rows that are due now.
+    ///
+    /// # Errors
+    /// A failing disk, no room on it.
+    pub(crate) async fn release_due(&self) -> Result<()> {
+        let (store, now) = (self.online.clone(), self.clock.now());
+        let released = tokio::task::spawn_blocking(move || store.release_due(now)).await;
+        let released = released.map_err(|error| crate::service::Error::internal("a release panicked").with_source(error))??;
+        if released.rows > 0 {
+            self.telemetry.released(released.rows);
+        }
+        Ok(())
+    }
+
+    async fn flush_due(&self, status: &FeedStatus) {
+        let flushed = async {
+            let project = self.project(&status.project).await?;
+            self.flush_feed(&project, &status.name, status.feed, u64::MAX).await
+        };
+        match flushed.await {
+            Ok(_) => drop(self.pushes.failed.lock().remove(&status.feed)),
+            Err(error) => {
+                let again = self.clock.now() + i64::try_from(RETRY_AFTER.as_micros()).unwrap_or(i64::MAX);
+                self.pushes.failed.lock().insert(status.feed, again);
+                tracing::warn!(
+                    project = status.project,
+                    source = status.name,
+                    rows = status.rows,
+                    error = error.chain(),
+                    "pushed rows stay in the outbox and are tried again"
+                );
+            }
+        }
+    }
+}
