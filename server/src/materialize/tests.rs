@@ -12,7 +12,7 @@ use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::error::ErrorKind;
 
 use super::*;
-use crate::service::tests::bench::{Bench, FLIGHTS, files, weather};
+use crate::service::tests::bench::{Bench, FLIGHTS, LATE, files, weather};
 use crate::service::{LookupRequest, MaterializeRequest, Values};
 
 /// What lookups answer, by origin; expired values included.
@@ -37,6 +37,7 @@ fn request(full: bool) -> MaterializeRequest {
 
 /// Starts a job and walks away after so many reports.
 async fn interrupt_after(bench: &Bench, reports: usize, full: bool) {
+    bench.clock.set(LATE);
     let mut stream = bench.service.materialize(&bench.me, request(full)).await.unwrap();
     for _ in 0..reports {
         let _ = stream.next().await;
@@ -153,6 +154,7 @@ async fn a_stop_ends_jobs_at_a_batch() {
     bench.apply(FLIGHTS).await.unwrap();
     let rows: Vec<_> = (0..200).map(|hour| ("JFK", hour, hour as f64)).collect();
     bench.ingest("b1", weather(&rows)).await.unwrap();
+    bench.clock.set(LATE);
     let mut stream = bench.service.materialize(&bench.me, request(false)).await.unwrap();
     let _ = stream.next().await;
     let shutdown = bench.shutdown.clone();

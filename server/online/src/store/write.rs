@@ -85,6 +85,8 @@ pub(super) struct Part<'a> {
     /// Rows that are not due yet.
     waiting: Vec<usize>,
     origin: Origin,
+    /// Whether a stored row of the same times stays: it came after this one.
+    pub(super) yields: bool,
     /// Which winners were put in any epoch, by their position.
     stored: Vec<usize>,
 }
@@ -98,7 +100,8 @@ impl<'a> Part<'a> {
             (0..incoming.len()).partition(|&row| incoming.times(row).0 <= now);
         let winners = merge::winners(due, |row| incoming.entity(row), |row| incoming.times(row));
         let (layout, origin) = (layout.id, rows.origin);
-        Ok(Self { view, layout, encoder, rows: incoming, winners, waiting, origin, stored: Vec::new() })
+        let (yields, stored) = (false, Vec::new());
+        Ok(Self { view, layout, encoder, rows: incoming, winners, waiting, origin, yields, stored })
     }
 
     /// The entities whose stripes must be held.
@@ -130,7 +133,8 @@ impl<'a> Part<'a> {
             let present = present.map_err(Error::store("reading rows to compare"))?;
             let row = self.winners[nth];
             let before = present.as_ref().map(|present| Header::read(present)).transpose()?;
-            if !accepts(self.rows.times(row), before.map(|before| before.times())) {
+            let (times, before) = (self.rows.times(row), before.map(|before| before.times()));
+            if !accepts(times, before) || self.yields && before == Some(times) {
                 continue;
             }
             bytes.clear();
