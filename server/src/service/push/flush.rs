@@ -15,6 +15,7 @@ use tidegate_offline::ingest::Rules;
 use tidegate_offline::table::{self, Appended, Incoming, Table};
 use tidegate_online::{Chunk, FeedId, FeedStatus, Outgoing, Push};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::time::Micros;
 
 use super::quarantine::{self, Refused};
 use super::{Flushed, QUARANTINE, payload};
@@ -23,6 +24,9 @@ use crate::service::{Error, Principal, Result, Tidegate, ingest};
 
 /// Bytes of one chunk: what is in memory at once, about.
 const CHUNK_BYTES: u64 = 64 << 20;
+
+/// How long a feed whose flush failed is left alone, in microseconds.
+const RETRY_AFTER: Micros = 5_000_000;
 
 /// Why a row that was taken can't reach its table.
 const NO_PLACE: &str = "table can't take it any more";
@@ -183,8 +187,8 @@ impl Tidegate {
         let settings = &self.settings.push;
         let (Some(oldest), now) = (status.oldest, self.clock.now()) else { return false };
         let every = i64::try_from(settings.flush_every.as_micros()).unwrap_or(i64::MAX);
-        let tried = self.pushes.failed.lock().get(&status.feed).copied();
-        if tried.is_some_and(|again| (now - every..again).contains(&now)) {
+        let failed = self.pushes.failed.lock().get(&status.feed).copied();
+        if failed.is_some_and(|at| (at..at.saturating_add(RETRY_AFTER)).contains(&now)) {
             return false;
         }
         // A clock that was set back must not keep rows from their table.

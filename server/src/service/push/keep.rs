@@ -11,9 +11,6 @@ use crate::shutdown::Registration;
 /// How often it is looked what became due.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a feed whose flush failed is left alone.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 impl Tidegate {
     /// Releases what is due until jobs stop. Rows are seen within a moment of their time, never before.
     pub async fn release_pushes(self: Arc<Self>, registration: Registration) {
@@ -70,8 +67,7 @@ impl Tidegate {
         match flushed.await {
             Ok(_) => drop(self.pushes.failed.lock().remove(&status.feed)),
             Err(error) => {
-                let again = self.clock.now() + i64::try_from(RETRY_AFTER.as_micros()).unwrap_or(i64::MAX);
-                self.pushes.failed.lock().insert(status.feed, again);
+                self.pushes.failed.lock().insert(status.feed, self.clock.now());
                 tracing::warn!(
                     project = status.project,
                     source = status.name,

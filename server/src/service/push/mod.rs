@@ -120,7 +120,7 @@ pub(super) struct Pushes {
     pub(super) flush: Notify,
     /// One flush of a feed at a time.
     flushing: Mutex<HashMap<FeedId, Arc<tokio::sync::Mutex<()>>>>,
-    /// Feeds whose last flush failed, and when they are tried again.
+    /// Feeds whose last flush failed, and when.
     pub(super) failed: Mutex<HashMap<FeedId, Micros>>,
 }
 
