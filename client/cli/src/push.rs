@@ -143,7 +143,10 @@ pub(crate) async fn flush(args: &FlushArgs, globals: &Globals, out: &mut Output)
         out.json(&json!({ "source": done.source, "version": done.version, "rows": done.rows }))?;
     } else {
         let (source, version) = (done.source, done.version);
-        out.line(format!("`{source}` has all that was pushed at version {version}; {} rows came now", HumanCount(done.rows)))?;
+        out.line(format!(
+            "`{source}` has all that was pushed at version {version}; {} rows came now",
+            HumanCount(done.rows)
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,7 +173,8 @@ impl Plan {
         let push = Push { to, ..Push::new(&self.args.target, batch.clone()) };
         let Some(name) = &self.args.event_id else { return Ok(push) };
         let at = batch.schema().index_of(name).map_err(|_| {
-            Failure::new(format!("the files have no column `{name}`")).help("name the column of event ids with --event-id")
+            Failure::new(format!("the files have no column `{name}`"))
+                .help("name the column of event ids with --event-id")
         })?;
         let event_ids = Some(batch.project(&[at])?);
         let rows = match self.known.contains(name) {

@@ -83,7 +83,8 @@ pub struct ChunkCommit {
 
 /// The chunk that a commit's transactions tell of.
 pub(super) fn chunk_of(version: i64, transactions: &[(String, i64)]) -> Option<ChunkCommit> {
-    let number = |of: &str| transactions.iter().find(|(known, _)| known == of).and_then(|(_, n)| u64::try_from(*n).ok());
+    let number =
+        |of: &str| transactions.iter().find(|(known, _)| known == of).and_then(|(_, n)| u64::try_from(*n).ok());
     let (first, application) =
         transactions.iter().find_map(|(known, first)| Some((*first, known.strip_prefix(FIRST_PREFIX)?)))?;
     let (first, last) = (u64::try_from(first).ok()?, number(application)?);

@@ -125,7 +125,8 @@ pub(crate) fn encode_incarnations(incarnations: &[Incarnation]) -> Vec<u8> {
 pub(crate) fn decode_incarnations(bytes: &[u8]) -> Result<Vec<Incarnation>> {
     let mut reader = record(bytes, "the incarnations")?;
     let count = reader.u32()?;
-    let read = (0..count).map(|_| Ok(Incarnation { id: reader.text()?, last: reader.u64()? })).collect::<Result<_>>()?;
+    let read =
+        (0..count).map(|_| Ok(Incarnation { id: reader.text()?, last: reader.u64()? })).collect::<Result<_>>()?;
     reader.end()?;
     Ok(read)
 }

@@ -126,13 +126,7 @@ fn write_marker(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-fn open_rocks(
-    path: &Path,
-    settings: &Settings,
-    block_cache: &Cache,
-    dead: &Arc<Dead>,
-    window: &Window,
-) -> Result<DB> {
+fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>, window: &Window) -> Result<DB> {
     let rocks = path.join(ROCKS);
     let mut rows = row_options(settings, block_cache);
     let dead = dead.clone();

@@ -382,7 +382,8 @@ mod tests {
     #[test]
     fn keys_and_records_are_frozen() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let frozen = "the bytes of outboxes are frozen: folders in use have them. Give records a new format number instead";
+        let frozen =
+            "the bytes of outboxes are frozen: folders in use have them. Give records a new format number instead";
         assert_eq!(hex(&key(FeedId(258), 3)), "000001020000000000000003", "{frozen}");
         let record = encode(1, 2, -3, b"rows");
         assert_eq!(hex(&record), "010100000002000000fdffffffffffffff726f7773", "{frozen}");

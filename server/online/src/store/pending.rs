@@ -171,14 +171,7 @@ impl Inner {
     }
 
     /// Stores what is due; `None` when the epoch is no longer written to.
-    fn release(
-        &self,
-        view: &View,
-        layout: &Layout,
-        epoch: u32,
-        due: &[Entry],
-        origin: Origin,
-    ) -> Result<Option<u64>> {
+    fn release(&self, view: &View, layout: &Layout, epoch: u32, due: &[Entry], origin: Origin) -> Result<Option<u64>> {
         let found = due.iter().map(|entry| self.found(entry, layout)).collect::<Result<Vec<_>>>()?;
         let columns = scan::columns(&view.keys, &layout.features, &found)?;
         let rows = Rows {
@@ -267,7 +260,8 @@ impl Inner {
                 carried.extend_from_slice(&key[8..]);
                 let (_, entity) = split(key)?;
                 let _held = self.stripes.lock(std::iter::once(entity));
-                let there = self.db.get_pinned_cf(self.pending()?, &carried).map_err(Error::store("reading waiting rows"))?;
+                let there =
+                    self.db.get_pinned_cf(self.pending()?, &carried).map_err(Error::store("reading waiting rows"))?;
                 if there.is_none() {
                     batch.put_cf(self.pending()?, &carried, row);
                     self.db.write(std::mem::take(&mut batch)).map_err(Error::store("carrying waiting rows over"))?;

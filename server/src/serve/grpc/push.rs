@@ -130,7 +130,8 @@ fn decoded(request: wire::PushRequest) -> Result<(PushRequest, Batches)> {
         Ok(wire::PushTo::Online) => PushTo::Online,
         Ok(wire::PushTo::Offline) => PushTo::Offline,
         Err(_) => {
-            let message = format!("`to` is {to}, which this version does not know; is the client newer than the server?");
+            let message =
+                format!("`to` is {to}, which this version does not know; is the client newer than the server?");
             return Err(Error::invalid(message));
         }
     };
@@ -144,11 +145,14 @@ fn decoded(request: wire::PushRequest) -> Result<(PushRequest, Batches)> {
 }
 
 fn columnar(columns: wire::Columns) -> Result<Batches> {
-    let columns: Vec<(String, ArrayRef)> = 
+    let columns: Vec<(String, ArrayRef)> =
         columns.columns.into_iter().map(|column| any_column(column, "column")).collect::<Result<_>>()?;
     let rows = columns.first().map_or(0, |(_, column)| column.len());
     if let Some((name, column)) = columns.iter().find(|(_, column)| column.len() != rows) {
-        let message = format!("column `{name}` has {} values, the first one has {rows}; send columns of one length", column.len());
+        let message = format!(
+            "column `{name}` has {} values, the first one has {rows}; send columns of one length",
+            column.len()
+        );
         return Err(Error::invalid(message));
     }
     let fields: Vec<Field> =

@@ -130,7 +130,9 @@ impl Tidegate {
         })?;
         let mut rules = Rules::of(catalog, source, true);
         let required = rules.required();
-        rules.optional.extend(rules.columns.iter().map(|column| &column.name).filter(|name| !required.contains(*name)).cloned());
+        rules
+            .optional
+            .extend(rules.columns.iter().map(|column| &column.name).filter(|name| !required.contains(*name)).cloned());
         Ok((self.tables.open(&catalog.project, source).await?, rules))
     }
 
@@ -144,12 +146,8 @@ impl Tidegate {
         }
         let schema = batches.first().map_or(schema, |batch| batch.schema());
         let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
-        let chunk = table::Chunk {
-            application: chunk.application.clone(),
-            first: chunk.first,
-            last: chunk.last,
-            rules,
-        };
+        let chunk =
+            table::Chunk { application: chunk.application.clone(), first: chunk.first, last: chunk.last, rules };
         let (table, plans) = (table.clone(), self.plans.clone());
         let incoming = Incoming { schema, batches };
         Ok(self.plans.run(async move { table.append_chunk(&plans, chunk, incoming).await }).await?)
@@ -157,7 +155,12 @@ impl Tidegate {
 
     /// Sends the rows of a chunk to the quarantine table: their own has changed since they were taken.
     async fn refuse(&self, project: &Versioned, chunk: &Chunk, why: &Error) -> Result<()> {
-        tracing::warn!(project = project.catalog.project, application = chunk.application, error = why.chain(), "quarantined");
+        tracing::warn!(
+            project = project.catalog.project,
+            application = chunk.application,
+            error = why.chain(),
+            "quarantined"
+        );
         let (store, clock, chunk, detail) = (self.online.clone(), self.clock.clone(), chunk.clone(), why.chain());
         let name = project.catalog.project.clone();
         let refused = tokio::task::spawn_blocking(move || {

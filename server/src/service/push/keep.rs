@@ -52,7 +52,8 @@ impl Tidegate {
     pub(crate) async fn release_due(&self) -> Result<()> {
         let (store, now) = (self.online.clone(), self.clock.now());
         let released = tokio::task::spawn_blocking(move || store.release_due(now)).await;
-        let released = released.map_err(|error| crate::service::Error::internal("a release panicked").with_source(error))??;
+        let released =
+            released.map_err(|error| crate::service::Error::internal("a release panicked").with_source(error))??;
         if released.rows > 0 {
             self.telemetry.released(released.rows);
         }

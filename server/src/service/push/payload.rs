@@ -43,9 +43,7 @@ pub(super) fn align(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatc
         .fields()
         .iter()
         .zip(&columns)
-        .map(|(field, column)| {
-            field.as_ref().clone().with_nullable(true).with_data_type(column.data_type().clone())
-        })
+        .map(|(field, column)| field.as_ref().clone().with_nullable(true).with_data_type(column.data_type().clone()))
         .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     let schema = std::sync::Arc::new(arrow::datatypes::Schema::new(fields));

@@ -139,7 +139,8 @@ impl Work {
                 Fate::Duplicate => kept.duplicates += 1,
                 Fate::Conflict => {
                     let id = String::from_utf8_lossy(ids.value(nth)).into_owned();
-                    let detail = format!("an event `{id}` with other content came before; give each event an id of its own");
+                    let detail =
+                        format!("an event `{id}` with other content came before; give each event an id of its own");
                     kept.refused.push(Refused { row: kept.numbers[nth], reason: OTHER_CONTENT, detail });
                 }
             }
@@ -150,15 +151,13 @@ impl Work {
 
     fn write(&self, kept: &Kept, claim: Option<&Claim<'_>>) -> Result<(Pushed, Ticket)> {
         let target = &self.target;
-        let observations = target
-            .views
-            .iter()
-            .map(|(_, columns)| columns.read(&kept.rows))
-            .collect::<Result<Vec<Observations>>>()?;
+        let observations =
+            target.views.iter().map(|(_, columns)| columns.read(&kept.rows)).collect::<Result<Vec<Observations>>>()?;
         if observations.iter().any(|it| it.event.len() != kept.rows.num_rows()) {
             return Err(Error::internal("rows that were checked were left out"));
         }
-        let views: Vec<_> = target.views.iter().zip(&observations).map(|((id, _), it)| (*id, pushed_rows(it))).collect();
+        let views: Vec<_> =
+            target.views.iter().zip(&observations).map(|((id, _), it)| (*id, pushed_rows(it))).collect();
         let rows = kept.rows.num_rows() as u32;
         let table = match target.feed.filter(|_| rows > 0) {
             Some(feed) => Some((feed, rows, payload::encode(&kept.rows)?)),
@@ -236,7 +235,8 @@ fn typed(rows: &RecordBatch, rules: &Rules) -> Result<RecordBatch> {
     let schema = rows.schema();
     let wanted = |field: &Field| {
         let column = rules.columns.iter().find(|column| column.name == *field.name())?;
-        let stands_for = *field.data_type() == Arrow::Int64 && matches!(column.data_type, DataType::Timestamp | DataType::Date);
+        let stands_for =
+            *field.data_type() == Arrow::Int64 && matches!(column.data_type, DataType::Timestamp | DataType::Date);
         stands_for.then(|| column.data_type.clone())
     };
     if schema.fields().iter().all(|field| wanted(field).is_none()) {
@@ -275,7 +275,9 @@ fn id_bytes(ids: &ArrayRef) -> Result<BinaryArray> {
         Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View | Arrow::Dictionary(..) => {
             cast(&cast(ids, &Arrow::Utf8)?, &Arrow::Binary)?
         }
-        Arrow::Null => return Ok(ids.as_any().downcast_ref().cloned().unwrap_or_else(|| BinaryArray::new_null(ids.len()))),
+        Arrow::Null => {
+            return Ok(ids.as_any().downcast_ref().cloned().unwrap_or_else(|| BinaryArray::new_null(ids.len())));
+        }
         other => {
             let message = format!("event ids are {other}; send text, bytes or integers");
             return Err(Error::invalid(message));

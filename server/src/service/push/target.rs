@@ -93,7 +93,8 @@ fn require_online(target: &str, views: &[&Arc<FeatureView>]) -> Result<()> {
     match views.iter().find(|view| !view.online) {
         None if !views.is_empty() => Ok(()),
         _ => {
-            let message = format!("`{target}` has no view that is served online; set `online: true` in its definition first");
+            let message =
+                format!("`{target}` has no view that is served online; set `online: true` in its definition first");
             Err(Error::new(ErrorKind::Precondition, message))
         }
     }
@@ -113,7 +114,6 @@ fn rules_of(catalog: &Catalog, source: &Source, view: &FeatureView) -> Rules {
             || inputs.iter().any(|input| input.name == name)
     };
     rules.keys.retain(|key| keys.contains(key));
-    rules.optional =
-        rules.columns.iter().map(|column| &column.name).filter(|name| !needed(name)).cloned().collect();
+    rules.optional = rules.columns.iter().map(|column| &column.name).filter(|name| !needed(name)).cloned().collect();
     rules
 }

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
@@ -40,7 +38,8 @@ fn readings(rows: &[Reading<'_>]) -> Batches {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> Batches {
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
     let batch = batch.unwrap();
     Batches::from_vec(batch.schema(), vec![batch])
 }
@@ -86,7 +85,8 @@ async fn flush(bench: &Bench) -> Flushed {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_acknowledged_is_served_by_every_view_and_reaches_the_table() {
     let bench = bench().await;
-    let outcome = push(&bench, &[reading("JFK", 1, 1.0, "a"), reading("JFK", 3, 3.0, "b"), reading("EWR", 2, 2.0, "c")]).await;
+    let outcome =
+        push(&bench, &[reading("JFK", 1, 1.0, "a"), reading("JFK", 3, 3.0, "b"), reading("EWR", 2, 2.0, "c")]).await;
     assert_eq!((outcome.accepted, outcome.kept, outcome.duplicates, outcome.waiting), (3, 1, 0, 0));
     assert!(outcome.quarantined.is_empty());
     assert_eq!(served(&bench, "origin_weather:temp", &["JFK", "EWR", "LGA"]), [Some(3.0), Some(2.0), None]);
@@ -102,7 +102,10 @@ async fn what_is_acknowledged_is_served_by_every_view_and_reaches_the_table() {
     assert_eq!((late.accepted, late.kept), (1, 1));
     assert_eq!(served(&bench, "origin_weather:temp", &["JFK"]), [Some(3.0)]);
     let metrics = bench.service.metrics();
-    for line in ["tidegate_push_rows_total{result=\"accepted\"} 4", "tidegate_outbox_rows{project=\"flights\",source=\"weather\"} 1"] {
+    for line in [
+        "tidegate_push_rows_total{result=\"accepted\"} 4",
+        "tidegate_outbox_rows{project=\"flights\",source=\"weather\"} 1",
+    ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
     flush(&bench).await;
@@ -122,7 +125,8 @@ async fn parities(bench: &Bench) -> Vec<crate::service::ViewParity> {
 async fn an_event_counts_once_and_its_id_has_one_content() {
     let bench = bench().await;
     push(&bench, &[reading("JFK", 1, 1.0, "a")]).await;
-    let again = push(&bench, &[reading("JFK", 1, 1.0, "a"), reading("EWR", 1, 2.0, "b"), reading("EWR", 1, 2.0, "b")]).await;
+    let again =
+        push(&bench, &[reading("JFK", 1, 1.0, "a"), reading("EWR", 1, 2.0, "b"), reading("EWR", 1, 2.0, "b")]).await;
     assert_eq!((again.accepted, again.duplicates), (1, 2));
     let other = push(&bench, &[reading("JFK", 1, 7.0, "a"), reading("LGA", 1, 3.0, "c")]).await;
     assert_eq!((other.accepted, other.duplicates), (1, 0));
@@ -214,14 +218,18 @@ async fn rows_go_where_they_are_meant_to() {
     bench.service.push(&bench.me, request("weather", PushTo::Offline), rows()).await.unwrap();
     assert_eq!(served(&bench, "origin_weather:temp", &["EWR"]), [None]);
     // Ids of a view alone are its own.
-    let online = PushRequest { event_ids: Some(Arc::new(StringArray::from(vec!["a"]))), ..request("origin_wind", PushTo::Online) };
+    let online = PushRequest {
+        event_ids: Some(Arc::new(StringArray::from(vec!["a"]))),
+        ..request("origin_wind", PushTo::Online)
+    };
     let outcome = bench.service.push(&bench.me, online, rows()).await.unwrap();
     assert_eq!((outcome.accepted, outcome.duplicates), (1, 0));
     assert_eq!(served(&bench, "origin_wind:wind", &["EWR"]), [Some(-2.0)]);
     flush(&bench).await;
     assert_eq!(table(&bench).await, [["EWR", "2.0"]]);
     // A view stands for its source.
-    let view = bench.service.push(&bench.me, request("origin_wind", PushTo::Both), readings(&[reading("LGA", 1, 3.0, "b")]));
+    let view =
+        bench.service.push(&bench.me, request("origin_wind", PushTo::Both), readings(&[reading("LGA", 1, 3.0, "b")]));
     assert_eq!(view.await.unwrap().accepted, 1);
     assert_eq!(served(&bench, "origin_weather:temp", &["LGA"]), [Some(3.0)]);
 }
@@ -303,7 +311,10 @@ async fn a_crash_between_outbox_and_table_writes_once() {
 async fn rows_of_an_older_definition_reach_the_table_that_there_is_now() {
     let bench = bench().await;
     push(&bench, &[reading("JFK", 1, 1.0, "a")]).await;
-    let wider = two_views().replace("      - {name: wind, type: float64}\n", "      - {name: wind, type: float64}\n      - {name: rain, type: float64}\n");
+    let wider = two_views().replace(
+        "      - {name: wind, type: float64}\n",
+        "      - {name: wind, type: float64}\n      - {name: rain, type: float64}\n",
+    );
     bench.apply(&wider).await.unwrap();
     flush(&bench).await;
     let rows = bench.sql("SELECT origin, wind, rain FROM sources.weather").await.unwrap();
@@ -313,11 +324,19 @@ async fn rows_of_an_older_definition_reach_the_table_that_there_is_now() {
     let rows = readings(&[reading("JFK", 2, 2.0, "b")]).collect().await.unwrap().remove(0);
     let mut columns: Vec<(&str, ArrayRef)> = vec![("rain", rain)];
     let schema = rows.schema();
-    columns.extend(schema.fields().iter().zip(rows.columns()).map(|(field, column)| (field.name().as_str(), column.clone())));
+    columns.extend(
+        schema.fields().iter().zip(rows.columns()).map(|(field, column)| (field.name().as_str(), column.clone())),
+    );
     bench.service.push(&bench.me, request("weather", PushTo::Both), batch(columns)).await.unwrap();
     let keyed = wider
-        .replace("entities:\n  - name: airport\n", "entities:\n  - name: station\n    keys: [{name: station_id, type: int64}]\n  - name: airport\n")
-        .replace("  - name: origin_wind\n    entities: [airport]\n", "  - name: origin_wind\n    entities: [airport, station]\n");
+        .replace(
+            "entities:\n  - name: airport\n",
+            "entities:\n  - name: station\n    keys: [{name: station_id, type: int64}]\n  - name: airport\n",
+        )
+        .replace(
+            "  - name: origin_wind\n    entities: [airport]\n",
+            "  - name: origin_wind\n    entities: [airport, station]\n",
+        );
     bench.apply_breaking(&keyed).await.unwrap();
     assert_eq!(flush(&bench).await.rows, 0);
     flush(&bench).await;
@@ -330,7 +349,13 @@ async fn rows_of_an_older_definition_reach_the_table_that_there_is_now() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_rows_pass_and_too_many_wait_their_turn() {
     let bench = bench().await;
-    bench.apply(&two_views().replace("{name: wind, type: float64}, {name: reading", "{name: wind, type: float64}, {name: note, type: string}, {name: reading")).await.unwrap();
+    bench
+        .apply(&two_views().replace(
+            "{name: wind, type: float64}, {name: reading",
+            "{name: wind, type: float64}, {name: note, type: string}, {name: reading",
+        ))
+        .await
+        .unwrap();
     let large = |hour: i64| {
         batch(vec![
             ("origin", Arc::new(StringArray::from(vec!["JFK"])) as ArrayRef),

@@ -109,7 +109,8 @@ impl Case {
     fn new(store: &Store, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let project = format!("project {seed}");
-        let layout = |name| ViewLayout { project: project.clone(), ..view(name, &[("user", "string")], &[("n", "int64")]) };
+        let layout =
+            |name| ViewLayout { project: project.clone(), ..view(name, &[("user", "string")], &[("n", "int64")]) };
         let views = [store.register(&layout("a")).expect("a view"), store.register(&layout("b")).expect("a view")];
         let feed = store.feed(&project, "events").expect("a feed");
         assert_eq!(store.feed(&project, "events").expect("the same"), feed);
@@ -361,7 +362,9 @@ fn a_push_is_seen_when_it_returns_and_nothing_is_seen_early() {
     push_one(&store, view, "a", 20, &[], 10).expect("waits");
     let (keys, event, features) = ([strings(["a"])], times([20]), [ints([7])]);
     let rows = Rows { keys: &keys, event: &event, created: None, features: &features, origin: Origin::Push };
-    store.push(&Push { views: &[(view, rows)], outgoing: &[], claim: None, extras: &[], now: 20 }).expect("a correction");
+    store
+        .push(&Push { views: &[(view, rows)], outgoing: &[], claim: None, extras: &[], now: 20 })
+        .expect("a correction");
     store.release_due(20).expect("released");
     assert_eq!(look(&store, view, &["a"]), [Some((20, 7))]);
 }
