@@ -11,17 +11,23 @@ use crate::shutdown::Registration;
 /// How often it is looked what became due.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long after a failure.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 impl Tidegate {
     /// Releases what is due until jobs stop. Rows are seen within a moment of their time, never before.
     pub async fn release_pushes(self: Arc<Self>, registration: Registration) {
         let mut stopping = std::pin::pin!(registration.stopping());
+        let mut pause = LOOK_EVERY;
         loop {
             tokio::select! {
                 () = &mut stopping => break,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
+            pause = LOOK_EVERY;
             if let Err(error) = self.release_due().await {
                 tracing::warn!(error = error.chain(), "rows that are due wait on");
+                pause = LOOK_AGAIN;
             }
         }
     }
