@@ -45,7 +45,7 @@ impl Job {
     ) -> Result<MaterializeProgress> {
         let (store, id, target, now) = (self.store.clone(), self.id, work.target(), self.clock.now());
         let load = tokio::task::spawn_blocking(move || store.begin_full(id, target, now)).await;
-        let load = load.map_err(|error| Error::internal("a refresh could not begin").with_source(error))??;
+        let load = load.map_err(|error| Error::internal("a refresh could not begin").with_source(error))??.until(now);
         let (already, seen) = (report.rows_read, Arc::new(Seen::default()));
         let (steps, taken) = mpsc::channel(BATCHES_AHEAD);
         let loading = self.start_loading(load, taken, target);

@@ -71,7 +71,7 @@ impl Tidegate {
                 let releasing = store.clone();
                 let released = tokio::task::spawn_blocking(move || releasing.release_due(now)).await;
                 released.map_err(|error| Error::internal("a release panicked").with_source(error))??;
-                let expected = store.expected(id, now)?;
+                let expected = store.expected(id)?.until(now);
                 let (found, newest) = mpsc::channel(BATCHES_AHEAD);
                 let (spec, seen) = (columns.latest(now, false), Seen::default());
                 let (collected, ()) = tokio::try_join!(collect(expected, columns, newest), async {

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 const CARRIED_AT_ONCE: usize = 500;
 
 impl Store {
-    /// Begins a full refresh to a table version. One that is under way is dropped. Rows that happen after `now` will wait.
+    /// Begins a full refresh to a table version. One that is under way is dropped.
     ///
     /// # Errors
     /// An unknown view, a failing disk.
@@ -49,7 +49,7 @@ impl Store {
         self.inner.commit_metadata(batch)?;
         *view.state.write() = state;
         dropped.into_iter().for_each(|purge| self.purger.add(purge, None));
-        Load::new(&self.inner, &view, layout, epoch, now)
+        Load::new(&self.inner, &view, layout, epoch)
     }
 
     /// Puts the refreshed epoch in place: from here on lookups read it, and the cursor is at `version`.

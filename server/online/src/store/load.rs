@@ -64,7 +64,7 @@ impl std::fmt::Debug for Load {
 }
 
 impl Load {
-    pub(super) fn new(inner: &Arc<Inner>, view: &Arc<View>, layout: u32, epoch: u32, until: Micros) -> Result<Self> {
+    pub(super) fn new(inner: &Arc<Inner>, view: &Arc<View>, layout: u32, epoch: u32) -> Result<Self> {
         let nth = inner.loads.fetch_add(1, Relaxed);
         let folder = inner.path.join(FOLDER).join(nth.to_string());
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
@@ -73,7 +73,7 @@ impl Load {
             view: view.clone(),
             layout: inner.layout(layout)?,
             epoch,
-            until,
+            until: Micros::MAX,
             folder,
             buffer: Buffer::default(),
             buffer_bytes: BUFFER_BYTES,
@@ -81,6 +81,13 @@ impl Load {
             rows: 0,
             waiting: 0,
         })
+    }
+
+    /// Lets rows that happen later wait until they are due, instead of competing with what holds now.
+    #[must_use]
+    pub fn until(mut self, now: Micros) -> Self {
+        self.until = now;
+        self
     }
 
     /// Sets rows aside as often as so many bytes are gathered.
@@ -91,7 +98,7 @@ impl Load {
     }
 
     /// Adds rows, in any order. Of several with one key the one that supersedes the others is kept; among equals the last. Rows
-    /// that happen later than the load's beginning wait until they are due, all of them.
+    /// that happen later than [`Self::until`] says wait until they are due, all of them.
     ///
     /// # Errors
     /// Columns of wrong number, length or type, null keys or event times, values their type can't hold; no room on the disk.

@@ -53,12 +53,12 @@ impl Parity {
 }
 
 impl Store {
-    /// Collects what a view should hold at `now`, for [`Self::compare`]. Rows that happen later are passed over.
+    /// Collects what a view should hold, for [`Self::compare`]. With [`Load::until`] rows that happen later are passed over.
     ///
     /// # Errors
     /// An unknown view, a folder that can't be made.
-    pub fn expected(&self, view: ViewId, now: Micros) -> Result<Load> {
-        Load::new(&self.inner, &self.inner.view(view)?, view.layout, NO_EPOCH, now)
+    pub fn expected(&self, view: ViewId) -> Result<Load> {
+        Load::new(&self.inner, &self.inner.view(view)?, view.layout, NO_EPOCH)
     }
 
     /// Compares everything that lookups of a view can see with what was collected.

@@ -49,16 +49,12 @@ struct View {
 }
 
 impl View {
-    fn write(&mut self, event: &Event, now: i64, pushed: bool) -> bool {
+    fn write(&mut self, event: &Event, now: i64, pushed: bool) {
         if event.times.0 > now {
             self.waiting.insert((event.times, event.key), (event.value, pushed));
-            return false;
-        }
-        let newer = self.present.get(event.key).is_none_or(|(stored, ..)| event.times >= *stored);
-        if newer {
+        } else if self.present.get(event.key).is_none_or(|(stored, ..)| event.times >= *stored) {
             self.present.insert(event.key, (event.times, event.value, pushed));
         }
-        newer
     }
 
     fn release(&mut self, now: i64) {
@@ -75,7 +71,9 @@ impl View {
     /// What the table gives, and what was pushed and is newer.
     fn refresh(&self, table: &[Event], now: i64) -> Self {
         let mut next = Self::default();
-        table.iter().for_each(|event| drop(next.write(event, now, false)));
+        for event in table {
+            next.write(event, now, false);
+        }
         for (key, (times, value, pushed)) in &self.present {
             if *pushed && next.present.get(key).is_none_or(|(stored, ..)| times > stored) {
                 next.present.insert(key, (*times, *value, true));
@@ -90,7 +88,6 @@ impl View {
 
 /// One history.
 struct Case {
-    seed: u64,
     rng: StdRng,
     views: [ViewId; 2],
     feed: FeedId,
@@ -117,7 +114,7 @@ impl Case {
         let steps = rng.random_range(4..24);
         let (models, ids) = (<[View; 2]>::default(), BTreeMap::new());
         let (sent, arrived, reached) = (Vec::new(), Vec::new(), 0);
-        Self { seed, rng, views, feed, now: 3, models, ids, sent, arrived, reached, steps }
+        Self { rng, views, feed, now: 3, models, ids, sent, arrived, reached, steps }
     }
 
     /// Few keys, times, values and ids, so that ties, duplicates and conflicts are the rule.
@@ -190,7 +187,9 @@ impl Case {
         }
         let before = self.models.clone();
         for model in &mut self.models {
-            new.iter().for_each(|event| drop(model.write(event, self.now, true)));
+            for event in new {
+                model.write(event, self.now, true);
+            }
         }
         let waiting = new.iter().filter(|event| event.times.0 > self.now).count() as u64;
         assert_eq!(pushed.waiting, waiting);
@@ -242,7 +241,7 @@ impl Case {
             let mut seen = BTreeSet::new();
             self.events().into_iter().filter(|event| seen.insert((event.key, event.times))).collect()
         };
-        let mut load = store.begin_full(self.views[nth], 1, self.now).expect("begun");
+        let mut load = store.begin_full(self.views[nth], 1, self.now).expect("begun").until(self.now);
         let columns = Columns::of(&table);
         load.add(columns.rows(super::table(1))).expect("rows");
         let written = store.finish_full(load, 1, self.now).expect("finished");
@@ -379,7 +378,7 @@ fn rows_of_a_table_wait_too_in_increments_and_in_refreshes() {
     let written = store.write_at(view, rows, Commit::Cursor { version: 1, now: 10 }, 10).expect("rows");
     assert_eq!(written, Written { written: 1, kept: 0, waiting: 2 });
     assert_eq!(look(&store, view, &["a", "b"]), [Some((1, 1)), None]);
-    let mut load = store.begin_full(view, 2, 10).expect("begun");
+    let mut load = store.begin_full(view, 2, 10).expect("begun").until(10);
     load.add(Rows { origin: table(2), ..rows }).expect("rows");
     let written = store.finish_full(load, 2, 10).expect("finished");
     assert_eq!(written, Written { written: 1, kept: 0, waiting: 2 });
@@ -390,7 +389,7 @@ fn rows_of_a_table_wait_too_in_increments_and_in_refreshes() {
     assert_eq!(store.release_due(30).expect("released").rows, 2);
     assert_eq!(look(&store, view, &["a", "b"]), [Some((30, 30)), Some((30, 30))]);
     // A refresh that is given up leaves nothing behind.
-    let mut load = store.begin_full(view, 3, 10).expect("begun");
+    let mut load = store.begin_full(view, 3, 10).expect("begun").until(10);
     load.add(Rows { origin: table(3), ..rows }).expect("rows");
     assert!(store.cancel_full(view).expect("cancelled"));
     drop(load);
