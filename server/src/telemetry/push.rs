@@ -43,15 +43,14 @@ impl PushMetrics {
     }
 
     pub(super) fn pushed(&self, accepted: u64, duplicates: u64, refused: impl Iterator<Item = (&'static str, u64)>) {
-        let count = |result, rows| drop(self.rows.get_or_create(&ResultLabels { result }).inc_by(rows));
         let mut quarantined = 0;
         for (reason, rows) in refused {
             self.quarantined.get_or_create(&ReasonLabels { reason }).inc_by(rows);
             quarantined += rows;
         }
-        count("accepted", accepted);
-        count("duplicate", duplicates);
-        count("quarantined", quarantined);
+        for (result, rows) in [("accepted", accepted), ("duplicate", duplicates), ("quarantined", quarantined)] {
+            self.rows.get_or_create(&ResultLabels { result }).inc_by(rows);
+        }
     }
 
     pub(super) fn outbox(&self, feeds: &[FeedStatus], now: Micros) {

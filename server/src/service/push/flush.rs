@@ -115,7 +115,7 @@ impl Tidegate {
     }
 
     /// The table of a feed, and what its rows must have: values were checked when they came, and columns may have come since.
-    async fn feed_table(&self, project: &Versioned, name: &str) -> Result<(Table, Rules)> {
+    pub(super) async fn feed_table(&self, project: &Versioned, name: &str) -> Result<(Table, Rules)> {
         let catalog = &project.catalog;
         if name == QUARANTINE {
             let table = self.tables.quarantine(&catalog.project, &quarantine::columns()).await?;
@@ -136,7 +136,7 @@ impl Tidegate {
         Ok((self.tables.open(&catalog.project, source).await?, rules))
     }
 
-    async fn bring(&self, table: &Table, rules: Rules, chunk: &Chunk) -> Result<Appended> {
+    pub(super) async fn bring(&self, table: &Table, rules: Rules, chunk: &Chunk) -> Result<Appended> {
         let schema = tidegate_offline::ingest::schema_of(&rules);
         let mut batches = Vec::with_capacity(chunk.records.len());
         for record in &chunk.records {

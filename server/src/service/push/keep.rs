@@ -72,7 +72,9 @@ impl Tidegate {
             self.flush_feed(&project, &status.name, status.feed, u64::MAX).await
         };
         match flushed.await {
-            Ok(_) => drop(self.pushes.failed.lock().remove(&status.feed)),
+            Ok(_) => {
+                self.pushes.failed.lock().remove(&status.feed);
+            }
             Err(error) => {
                 self.pushes.failed.lock().insert(status.feed, self.clock.now());
                 tracing::warn!(

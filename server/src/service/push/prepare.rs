@@ -292,8 +292,8 @@ fn id_bytes(ids: &ArrayRef) -> Result<BinaryArray> {
 
 /// The digest of each row's content.
 fn digests(rows: &RecordBatch) -> Result<Vec<RowDigest>> {
-    let writers = rows.columns().iter().map(canonical::writer).collect::<Result<Vec<_>, _>>();
-    let writers = writers.map_err(tidegate_offline::Error::from)?;
+    let writer = |column: &ArrayRef| Ok(canonical::writer(column).map_err(tidegate_offline::Error::from)?);
+    let writers = rows.columns().iter().map(writer).collect::<Result<Vec<_>>>()?;
     let mut bytes = Vec::new();
     let digest = |row: usize| {
         bytes.clear();
