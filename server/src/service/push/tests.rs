@@ -433,7 +433,7 @@ fn rows_come_out_of_the_outbox_as_they_went_in() {
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![-0.0, f64::NAN]));
     let rows = RecordBatch::try_from_iter([("text", texts), ("float", floats)]).unwrap();
     let decoded = payload::decode(&payload::encode(&rows).unwrap()).unwrap();
-    assert_eq!(format!("{decoded:?}"), format!("{:?}", [rows.clone()]));
+    assert_eq!(format!("{decoded:?}"), format!("{:?}", std::slice::from_ref(&rows)));
     assert!(payload::decode(&[]).unwrap().is_empty(), "a record that was emptied");
     assert_eq!(payload::decode(b"rows").unwrap_err().kind, ErrorKind::Corrupt);
     let narrow = payload::align(&rows, &rows.project(&[1]).unwrap().schema()).unwrap();
