@@ -20,7 +20,7 @@ use tidegate_schemas::time::Micros;
 use super::write::{Epochs, Part};
 use super::{Inner, Rows, Store, scan};
 use crate::key;
-use crate::layout::{Layout, Loaded, View};
+use crate::layout::{Layout, Loaded, View, ViewId};
 use crate::merge::Times;
 use crate::row::{Header, Origin};
 use crate::{Error, Result};
@@ -125,6 +125,32 @@ impl Store {
         }
         let next = waiting.earliest.load(Ordering::Acquire);
         Ok(Released { rows: released?, next: (next != Micros::MAX).then_some(next) })
+    }
+
+    /// Deletes the rows of an entity that wait, in any epoch of a view, and says how many. Reads all that wait for the view: rare.
+    ///
+    /// # Errors
+    /// An unknown view, a failing disk.
+    pub fn forget_waiting(&self, view: ViewId, entity: &[u8]) -> Result<u64> {
+        let inner = &self.inner;
+        let view = inner.view(view)?;
+        let _gate = view.gate.read();
+        let _held = inner.stripes.lock(std::iter::once(entity));
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(view.id.to_be_bytes()));
+        let mut iterator = inner.db.raw_iterator_cf_opt(inner.pending()?, options);
+        iterator.seek_to_first();
+        let (mut batch, mut forgotten) = (WriteBatch::default(), 0);
+        while let Some(key) = iterator.key() {
+            if split(key)?.1 == entity {
+                batch.delete_cf(inner.pending()?, key);
+                forgotten += 1;
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(Error::store("reading waiting rows"))?;
+        inner.commit_metadata(batch)?;
+        Ok(forgotten)
     }
 
     /// The number of rows that wait for their time, in the epochs that are served. Reads all of them: for checks and metrics.

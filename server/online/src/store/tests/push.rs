@@ -477,7 +477,7 @@ fn a_store_that_was_put_back_knows_what_it_counted() {
 }
 
 #[test]
-fn an_entity_is_taken_out_of_outbox_and_ids() {
+fn an_entity_is_taken_out_of_outbox_ids_and_what_waits() {
     let mut store = TempStore::new(Settings::default());
     let view = store.register(&simple()).expect("a view");
     let feed = store.feed("p", "events").expect("a feed");
@@ -498,6 +498,12 @@ fn an_entity_is_taken_out_of_outbox_and_ids() {
     let encoder = crate::key::KeyEncoder::new(&inner.view(view).expect("known").keys, &keys).expect("keys");
     encoder.encode(inner.view(view).expect("known").entity_type, 0, &mut entity);
     assert_eq!(store.forget_events(&[crate::store::entity_hash(&entity)]).expect("forgotten"), 1);
+    for key in ["a", "b"] {
+        push_one(&store, view, key, 50, &[], 5).expect("waits");
+    }
+    assert_eq!(store.forget_waiting(view, &entity).expect("forgotten"), 1);
+    assert_eq!(store.release_due(50).expect("released").rows, 1);
+    assert_eq!(look(&store, view, &["a", "b"]), [Some((1, 1)), Some((50, 50))]);
     drop(encoder);
     store.reopen();
     let fates = store.claim(&of, 5).expect("a claim").fates().to_vec();
