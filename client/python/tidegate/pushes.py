@@ -85,7 +85,7 @@ def requests(
     table = rows.read_all().combine_chunks()
     ids = _ids(event_ids, table.num_rows)
     step = max(1, table.num_rows * REQUEST_BYTES // max(table.nbytes, 1))
-    for start in range(0, table.num_rows, step):
+    for start in range(0, max(table.num_rows, 1), step):
         part = table.slice(start, step)
         yield push_pb2.PushRequest(
             project=project,
