@@ -61,6 +61,11 @@ impl RecordBuilder {
 }
 
 impl EntityRecord {
+    /// A record without rows, for views that have none.
+    pub(crate) fn empty() -> Self {
+        Self([].into())
+    }
+
     /// The entity's rows with the view and the epoch each is of, in their order.
     #[inline]
     pub(crate) fn rows(&self) -> impl Iterator<Item = ((u32, u32), &[u8])> {

@@ -10,21 +10,24 @@
 //! 'p' view u32 BE         full u8 · target i64 · position u64 · read u64 · written u64 · started i64      the progress
 //! 'q' view u32 BE         –                                                    the view has pushed rows
 //! 'd' view, epoch u32 BE  entity type u32                                      rows to be deleted; epoch 2^32-1 means all
+//! 'w', 'x'                windowed views                                       drawn in `tiles/record.rs`
 //! 'f', 'i', 's', 'o'      feeds and their outboxes                             drawn in `store/feed.rs`
 //! ```
 //! Text is u32 length + UTF-8, lists are u32 count + items, integers little-endian unless marked. Ids are never used twice. A view
 //! whose entities or key types change becomes a new view with a new id: its old rows answer nothing any more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
-use tidegate_schemas::definition::Column;
+use tidegate_schemas::definition::{Aggregate, Column};
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
 use crate::codec::{Reader, put_length, put_text};
 use crate::row::Shape;
 use crate::store::Progress;
+use crate::tiles::{TileLayouts, Tiled};
 use crate::{Error, Result};
 
 /// The format byte of every metadata record.
@@ -50,6 +53,23 @@ pub struct ViewLayout {
     pub keys: Vec<Column>,
     /// The features in order.
     pub features: Vec<Column>,
+    /// For a windowed view the aggregate of each feature; empty for any other.
+    pub aggregates: Vec<Aggregate>,
+}
+
+impl ViewLayout {
+    pub(crate) fn is_windowed(&self) -> bool {
+        !self.aggregates.is_empty()
+    }
+
+    /// The layout with the ids it was given.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] for an aggregate that can't be computed.
+    pub(crate) fn as_layout(&self, id: u32, view: u32) -> Result<Layout> {
+        let record = LayoutRecord { view, features: self.features.clone() };
+        Layout::new(id, record, self.is_windowed().then(|| self.aggregates.clone()))
+    }
 }
 
 /// How rows written under one layout are arranged.
@@ -59,6 +79,8 @@ pub(crate) struct Layout {
     pub(crate) view: u32,
     pub(crate) features: Vec<Column>,
     pub(crate) shape: Shape,
+    /// Of a windowed view, what its tiles are.
+    pub(crate) tiles: Option<Arc<Tiled>>,
 }
 
 /// A view in memory.
@@ -75,7 +97,7 @@ pub(crate) struct View {
     pub(crate) entity_type: u32,
     /// Held for moments only: lookups read it.
     pub(crate) state: RwLock<ViewState>,
-    /// Writes of pushed rows since the store was opened.
+    /// Writes of pushed rows since the store was opened; of a windowed view all writes.
     pub(crate) pushes: AtomicU64,
     /// Whether the metadata says that there are pushed rows.
     pub(crate) has_pushed: AtomicBool,
@@ -91,6 +113,8 @@ pub(crate) struct ViewState {
     pub(crate) loaded: Loaded,
     /// The store's generation when the present epoch became visible.
     pub(crate) flipped_at: u64,
+    /// Of a windowed view, the layouts of its tiles.
+    pub(crate) tiles: Option<TileLayouts>,
 }
 
 /// How much of the epoch being built is in the store.
@@ -122,12 +146,20 @@ impl ViewState {
 pub(crate) struct Mark {
     pub(crate) epoch: u32,
     pub(crate) flipped_at: u64,
+    /// Of a windowed view, the layout of the epoch's tiles.
+    pub(crate) tiles: Option<u32>,
 }
 
 impl View {
+    /// Whether its features are windows over events.
+    pub(crate) fn is_windowed(&self) -> bool {
+        self.state.read().tiles.is_some()
+    }
+
     pub(crate) fn mark(&self) -> Mark {
         let state = self.state.read();
-        Mark { epoch: state.record.epoch, flipped_at: state.flipped_at }
+        let tiles = state.tiles.map(|tiles| tiles.present);
+        Mark { epoch: state.record.epoch, flipped_at: state.flipped_at, tiles }
     }
 }
 
@@ -205,6 +237,8 @@ pub(crate) enum MetaKey {
     Feed(u32),
     Incarnations,
     Sequence,
+    Aggregates(u32),
+    Tiles(u32),
 }
 
 impl MetaKey {
@@ -221,6 +255,8 @@ impl MetaKey {
             Self::Feed(id) => (b'f', vec![id]),
             Self::Incarnations => (b'i', vec![]),
             Self::Sequence => (b's', vec![]),
+            Self::Aggregates(layout) => (b'w', vec![layout]),
+            Self::Tiles(view) => (b'x', vec![view]),
         };
         let mut out = vec![tag];
         out.extend(ids.into_iter().flat_map(u32::to_be_bytes));
@@ -243,6 +279,8 @@ impl MetaKey {
             b'f' => Self::Feed(id()?),
             b'i' => Self::Incarnations,
             b's' => Self::Sequence,
+            b'w' => Self::Aggregates(id()?),
+            b'x' => Self::Tiles(id()?),
             tag => return Err(Error::corrupt(format!("a metadata key has the unknown tag {tag}"))),
         };
         reader.end()?;

@@ -2,7 +2,7 @@
 //!
 //! Data moves through the parts in this order. A write encodes its keys ([`key`]) and rows ([`row`]) under the view's persisted
 //! layout ([`layout`]), drops what the time rule rejects ([`merge`]) and lands in RocksDB ([`store`]) together with the
-//! materialization's progress or cursor. A lookup ([`lookup`]) encodes its keys, takes whole entities from the cache ([`cache`])
+//! materialization's progress or cursor. Of windowed views the tiles that their events fall into are stored instead ([`tiles`]). A lookup ([`lookup`]) encodes its keys, takes whole entities from the cache ([`cache`])
 //! or, for the misses, from one iterator in key order, checks their age ([`expiry`]) and answers in columns ([`reply`]).
 //!
 //! Everything is synchronous. Nothing here reads the clock, knows DataFusion, or knows the wire: `now` is an argument, and
@@ -22,6 +22,7 @@ pub mod row;
 pub mod store;
 #[cfg(test)]
 mod testing;
+mod tiles;
 
 pub use error::{Error, Result};
 pub use layout::{ViewId, ViewLayout};

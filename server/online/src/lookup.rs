@@ -3,6 +3,7 @@
 //! ```text
 //! plan      compiled once: views grouped by the entities they read, features, defaults
 //! find      encode each group's keys · probe the cache · one iterator, in key order, for the misses
+//! windows   of windowed views, tiles read and merged into rows
 //! answer    rows of fixed width are copied into columns as they come · one pass for each other column
 //! ```
 //! Views are read at the epochs they have when the lookup begins; an iterator that was opened after an epoch changed is not used.
@@ -11,6 +12,7 @@ mod answer;
 pub(crate) mod fields;
 mod find;
 pub(crate) mod plan;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -107,8 +109,13 @@ impl Store {
     ) -> Result<Reply> {
         let rows = row_count(plan, keys)?;
         let patience = Patience { over, allow_partial: options.allow_partial };
-        let found = find::find(self.inner(), plan, keys, rows, &patience)?;
-        answer::answer(self.inner(), plan, &found, rows, now, *options)
+        loop {
+            let found = find::find(self.inner(), plan, keys, rows, &patience)?;
+            // An epoch that was replaced meanwhile may be half deleted.
+            if let Some(computed) = windows::compute(self.inner(), plan, &found, now, &patience)? {
+                return answer::answer(self.inner(), plan, &found, &computed, now, *options);
+            }
+        }
     }
 
     /// Answers a lookup from given observations, one [`Observed`] for each view of the plan, by the rules of any lookup at `now`.

@@ -117,6 +117,12 @@ pub(crate) fn winners<'k>(
     (0..rows.len()).filter(|&nth| last_of_key(nth)).map(|nth| rows[nth]).collect()
 }
 
+/// All of these rows in key order, those of one key as they came.
+pub(crate) fn by_key<'k>(mut rows: Vec<usize>, key: impl Fn(usize) -> &'k [u8]) -> Vec<usize> {
+    rows.sort_by(|&a, &b| key(a).cmp(key(b)));
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

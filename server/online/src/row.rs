@@ -18,6 +18,7 @@
 //! How lists, structs and maps are written is drawn in [`value`]. Parts: `encode` from Arrow columns · `value` nested values ·
 //! `decode` back to Arrow columns.
 
+mod assemble;
 mod decode;
 mod encode;
 mod value;

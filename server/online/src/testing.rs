@@ -100,6 +100,7 @@ pub(crate) fn view(name: &str, keys: &[(&str, &str)], features: &[(&str, &str)])
         entities: keys.iter().map(|(key, _)| format!("entity of {key}")).collect(),
         keys: columns(keys),
         features: columns(features),
+        aggregates: Vec::new(),
     }
 }
 

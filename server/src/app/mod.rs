@@ -75,7 +75,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
         spill_dir: data_dir.spill(),
         settings: config.clone(),
     };
-    let service = Arc::new(Tidegate::new(parts));
+    let service = Tidegate::new(parts).share();
     service.load_definitions().await?;
     spawn_keeper(&service, &config, &shutdown);
     spawn_pushes(&service, &shutdown);

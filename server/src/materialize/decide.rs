@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tidegate_offline::table::Table;
 use tidegate_offline::table::snapshot::{DataFile, Snapshot};
-use tidegate_online::{Cursor, Progress, Store, ViewId};
+use tidegate_online::{Cursor, Progress};
 
+use super::run::Job;
+use super::windows;
 use crate::service::Result;
 
 /// Files to read, in address order, and where to begin.
@@ -32,7 +33,11 @@ impl Work {
 }
 
 /// The next thing to do, or `None` when the view is at the table's newest version.
-pub(super) async fn next(store: &Store, view: ViewId, table: &Table, full: bool) -> Result<Option<Work>> {
+///
+/// Of a windowed view the snapshot of a rebuild is what it is now: what is read is settled once the rebuild has begun.
+pub(super) async fn next(job: &Job, full: bool) -> Result<Option<Work>> {
+    let Job { store, table, .. } = job;
+    let view = job.id;
     let newest = table.snapshot(None).await?;
     let cursor = store.cursor(view)?;
     let left = store.progress(view)?;
@@ -46,28 +51,35 @@ pub(super) async fn next(store: &Store, view: ViewId, table: &Table, full: bool)
     if let Some(progress) = left.filter(|progress| cursor.version < progress.target_version)
         && let Ok(snapshot) = table.snapshot(Some(progress.target_version)).await
     {
-        return Ok(Some(since(table, cursor.version, snapshot, Some(progress), newest).await?));
+        return Ok(Some(since(job, cursor.version, snapshot, Some(progress), newest).await?));
     }
     if cursor.version == newest.version {
         return Ok(None);
     }
-    Ok(Some(since(table, cursor.version, newest.clone(), None, newest).await?))
+    Ok(Some(since(job, cursor.version, newest.clone(), None, newest).await?))
 }
 
 async fn since(
-    table: &Table,
+    job: &Job,
     cursor: i64,
     target: Arc<Snapshot>,
     resume: Option<Progress>,
     newest: Arc<Snapshot>,
 ) -> Result<Work> {
-    let changes = table.added_since(cursor, target.version).await?;
+    let changes = job.table.added_since(cursor, target.version).await?;
     if changes.rewritten {
         return Ok(everything(newest));
     }
-    Ok(Work { snapshot: target, files: changes.files, full: false, resume })
+    let files = match job.columns.is_windowed() {
+        true => windows::uncounted(&job.store, changes),
+        false => Some(changes.files),
+    };
+    Ok(match files {
+        Some(files) => Work { snapshot: target, files, full: false, resume },
+        None => everything(newest),
+    })
 }
 
-fn everything(snapshot: Arc<Snapshot>) -> Work {
+pub(super) fn everything(snapshot: Arc<Snapshot>) -> Work {
     Work { files: snapshot.files.clone(), snapshot, full: true, resume: None }
 }

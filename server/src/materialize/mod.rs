@@ -2,7 +2,8 @@
 //!
 //! Parts, in the order data moves: [`decide`] looks at the cursor, at progress that was left behind and at the log, and says what to
 //! read; [`rows`] turns a file's batch into rows of the online tier, leaving out what is no observation; [`run`] writes an increment
-//! batch by batch, each together with the [`Position`] reached, and the last together with the cursor; [`rebuild`] loads everything.
+//! batch by batch, each together with the [`Position`] reached, and the last together with the cursor; [`rebuild`] loads everything;
+//! [`windows`] says what is different about views of windows.
 //!
 //! ```text
 //! nothing to do   cursor = current version
@@ -18,9 +19,12 @@ mod decide;
 mod rebuild;
 mod rows;
 mod run;
+mod windows;
 
 pub(crate) use rows::{Columns, Observations};
 pub use run::{Job, Subject};
+pub(crate) use windows::events;
+pub use windows::{Begin, Settle};
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A full refresh: the newest observation of each key, found by the offline tier, goes into an epoch of its own.
+//! A full refresh: the newest observation of each key, found by the offline tier, goes into an epoch of its own; of a windowed view all
+//! events do.
 //!
 //! ```text
 //! plan threads       keys and times of all rows → winners → their payload, batch by batch
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use super::decide::Work;
 use super::rows::Observations;
 use super::run::{Job, Reports, send};
+use super::windows::{blocking, events};
 use crate::service::{Error, MaterializeProgress, Result};
 use crate::shutdown::Registration;
 
@@ -43,14 +45,32 @@ impl Job {
         reports: &Reports,
         registration: &Registration,
     ) -> Result<MaterializeProgress> {
-        let (store, id, target, now) = (self.store.clone(), self.id, work.target(), self.clock.now());
-        let load = tokio::task::spawn_blocking(move || store.begin_full(id, target, now)).await;
-        let load = load.map_err(|error| Error::internal("a refresh could not begin").with_source(error))??.until(now);
+        let (store, id, now) = (self.store.clone(), self.id, self.clock.now());
+        let settled;
+        let (load, work) = match self.columns.is_windowed() {
+            true => {
+                let (load, work) = self.begin_windows(work, now).await?;
+                settled = work;
+                (load, &settled)
+            }
+            false => {
+                let target = work.target();
+                (blocking(move || Ok(store.begin_full(id, target, now)?)).await?, work)
+            }
+        };
+        let load = load.until(now);
+        let target = work.target();
+        report.to_version = target;
         let (already, seen) = (report.rows_read, Arc::new(Seen::default()));
         let (steps, taken) = mpsc::channel(BATCHES_AHEAD);
         let loading = self.start_loading(load, taken, target);
         let fed = {
-            let mut feed = std::pin::pin!(self.feed(work, now, steps, &seen));
+            let mut feed = std::pin::pin!(async {
+                match self.columns.is_windowed() {
+                    true => self.feed_events(work, steps, &seen).await,
+                    false => self.feed(work, now, steps, &seen).await,
+                }
+            });
             let mut tick = tokio::time::interval(REPORT_EVERY);
             loop {
                 tokio::select! {
@@ -109,6 +129,14 @@ impl Job {
         let (search, converted) = tokio::join!(search, convert);
         search?;
         converted?;
+        let _ = steps.send(Step::All).await;
+        Ok(())
+    }
+
+    /// Reads all events and hands them to the loading thread.
+    async fn feed_events(&self, work: &Work, steps: mpsc::Sender<Step>, seen: &Arc<Seen>) -> Result<()> {
+        let added = |version, events| Step::Added(version, Box::new(events));
+        events(&work.snapshot, &work.files, &self.columns, seen, added, &steps).await?;
         let _ = steps.send(Step::All).await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use tidegate_offline::latest;
 use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_online::{Origin, Rows};
 use tidegate_schemas::catalog::Catalog;
-use tidegate_schemas::definition::{Column, FeatureView, Source};
+use tidegate_schemas::definition::{Column, Feature, FeatureView, Source};
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType as Defined;
 
@@ -25,6 +25,7 @@ pub(crate) struct Columns {
     features: Vec<(String, DataType)>,
     /// All of them, as the definitions have them.
     defined: Vec<Column>,
+    windowed: bool,
 }
 
 /// Rows of the online tier; all columns have one length.
@@ -56,14 +57,20 @@ impl Columns {
         let column = |key: Column| Column { name: view.key_columns.get(&key.name).cloned().unwrap_or(key.name), ..key };
         let keys: Vec<Column> = catalog.keys(view).into_iter().map(column).collect();
         let time = |name: &String| Column { name: name.clone(), data_type: Defined::Timestamp };
-        let features = view.features.iter().map(|f| Column { name: f.column.clone(), data_type: f.data_type.clone() });
+        let plain = |f: &Feature| Column { name: f.column.clone(), data_type: f.data_type.clone() };
+        // Of windows what is read is what they are computed from.
+        let features = match view.is_windowed() {
+            true => view.inputs(),
+            false => view.features.iter().map(plain).collect(),
+        };
         let times = std::iter::once(&source.event_time).chain(&source.created_time).map(time);
         Self {
-            defined: keys.iter().cloned().chain(times).chain(features).collect(),
+            defined: keys.iter().cloned().chain(times).chain(features.iter().cloned()).collect(),
             keys: keys.into_iter().map(|key| (key.name, key.data_type.to_arrow())).collect(),
             event: source.event_time.clone(),
             created: source.created_time.clone(),
-            features: view.features.iter().map(|f| (f.column.clone(), f.data_type.to_arrow())).collect(),
+            features: features.into_iter().map(|f| (f.name, f.data_type.to_arrow())).collect(),
+            windowed: view.is_windowed(),
         }
     }
 
@@ -73,6 +80,11 @@ impl Columns {
     /// A column is missing or has another type.
     pub(crate) fn expect_of(&self, snapshot: &Snapshot) -> Result<()> {
         Ok(snapshot.expect(&self.defined)?)
+    }
+
+    /// Whether rows are events that all count, instead of values of which the newest does.
+    pub(crate) fn is_windowed(&self) -> bool {
+        self.windowed
     }
 
     /// The columns to read, each once.

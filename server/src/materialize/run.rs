@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::decide::{self, Work};
 use super::rows::{Columns, Observations};
+use super::windows::Settle;
 use super::{Claim, Position};
 use crate::clock::Clock;
 use crate::service::{Error, MaterializeProgress, Result};
@@ -40,6 +41,8 @@ pub struct Job {
     pub full: bool,
     /// Rows in one atomic write.
     pub batch_rows: usize,
+    /// How the rebuild of a windowed view is begun whose table pushes reach.
+    pub settle: Option<Settle>,
     /// Keeps other jobs off this view.
     pub claim: Claim,
     pub(super) columns: Columns,
@@ -91,7 +94,8 @@ impl Job {
     ) -> Self {
         let columns = Columns::of(subject.catalog, subject.view, subject.source);
         let view = subject.view.name.clone();
-        Self { view, store, id, table, plans, clock, telemetry, full: false, batch_rows: 16_384, claim, columns }
+        let (full, batch_rows, settle) = (false, 16_384, None);
+        Self { view, store, id, table, plans, clock, telemetry, full, batch_rows, settle, claim, columns }
     }
 
     /// Brings the view up to the table's newest version, and sends one report with `done` at the end.
@@ -126,7 +130,7 @@ impl Job {
         };
         // Without a history nothing tells what came since: everything is read again.
         let mut full = self.full || !self.table.has_history();
-        while let Some(work) = decide::next(&self.store, self.id, &self.table, full).await? {
+        while let Some(work) = decide::next(self, full).await? {
             // A rebuild that was interrupted and is finished now is what was asked for.
             full = false;
             last = self.pass(&work, last, reports, registration).await?;

@@ -136,7 +136,7 @@ impl Tidegate {
         Ok(statuses)
     }
 
-    async fn job(&self, project: &Versioned, view: &FeatureView) -> Result<Job> {
+    async fn job(&self, project: &Arc<Versioned>, view: &FeatureView) -> Result<Job> {
         let catalog = &project.catalog;
         let source = catalog
             .sources
@@ -153,6 +153,7 @@ impl Tidegate {
         let (store, plans, telemetry) = (self.online.clone(), self.plans.clone(), self.telemetry.clone());
         let mut job = Job::new(&subject, store, id, table, plans, self.clock.clone(), telemetry, claim);
         job.batch_rows = self.settings.materialize.batch_rows;
+        job.settle = self.settle(project, source).filter(|_| view.is_windowed());
         Ok(job)
     }
 

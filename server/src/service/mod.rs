@@ -50,7 +50,7 @@ pub use training_set::{Spine, SpineUploaded, TrainingSetRequest};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::RwLock;
 use tidegate_offline::runtime::Runtime;
@@ -107,6 +107,8 @@ pub struct Tidegate {
     spines: Spines,
     lookups: Lookups,
     jobs: Jobs,
+    /// Itself, for work that outlives a call.
+    me: OnceLock<Weak<Self>>,
     pushes: push::Pushes,
     admission: Admission,
     settings: Config,
@@ -132,11 +134,21 @@ impl Tidegate {
             tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
             jobs: Jobs::default(),
+            me: OnceLock::new(),
             pushes: push::Pushes::new(&settings.push),
             admission: Admission::new(&settings.plans),
             settings,
             broken: RwLock::default(),
         }
+    }
+
+    /// The parts, to be shared: work that outlives a call finds them again.
+    #[must_use]
+    pub fn share(self) -> Arc<Self> {
+        let shared = Arc::new(self);
+        // It is new: nobody has said so before.
+        let _ = shared.me.set(Arc::downgrade(&shared));
+        shared
     }
 
     /// The clock every door measures with.

@@ -373,6 +373,7 @@ fn layout(catalog: &Catalog, view: &FeatureView) -> ViewLayout {
         entities: view.entities.clone(),
         keys: catalog.keys(view),
         features: view.features.iter().map(feature).collect(),
+        aggregates: view.features.iter().filter_map(|feature| feature.aggregate.clone()).collect(),
     }
 }
 

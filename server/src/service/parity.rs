@@ -15,7 +15,7 @@ pub use tidegate_online::{Mismatch, Parity};
 use super::materialize::online_views;
 use super::work;
 use super::{Error, Principal, Result, Tidegate};
-use crate::materialize::{Claim, Columns};
+use crate::materialize::{Claim, Columns, Observations, events};
 use crate::registry::Versioned;
 
 /// Batches between the threads that read and the one that sorts.
@@ -44,8 +44,8 @@ struct Subject {
 }
 
 impl Tidegate {
-    /// Compares every row that lookups see with the newest observation of its key in the table, at the version each view was
-    /// materialized to; one report for each view. Empty `views` for all online ones.
+    /// Compares every row that lookups see with the newest observation of its key in the table, or what they answer of windows with
+    /// the events there, at the version each view was materialized to; one report for each view. Empty `views` for all online ones.
     ///
     /// # Errors
     /// `NotFound` for the project or a view; `Precondition` for a view that was never materialized, is being materialized, or whose
@@ -72,11 +72,17 @@ impl Tidegate {
                 let released = tokio::task::spawn_blocking(move || releasing.release_due(now)).await;
                 released.map_err(|error| Error::internal("a release panicked").with_source(error))??;
                 let expected = store.expected(id)?.until(now);
-                let (found, newest) = mpsc::channel(BATCHES_AHEAD);
-                let (spec, seen) = (columns.latest(now, false), Seen::default());
-                let (collected, ()) = tokio::try_join!(collect(expected, columns, newest), async {
-                    Ok(latest(&plans, &snapshot, &snapshot.files, &spec, found, &seen).await?)
-                })?;
+                let collected = match columns.is_windowed() {
+                    true => collect_events(expected, columns, &snapshot).await?,
+                    false => {
+                        let (found, newest) = mpsc::channel(BATCHES_AHEAD);
+                        let (spec, seen) = (columns.latest(now, false), Seen::default());
+                        let (collected, ()) = tokio::try_join!(collect(expected, columns, newest), async {
+                            Ok(latest(&plans, &snapshot, &snapshot.files, &spec, found, &seen).await?)
+                        })?;
+                        collected
+                    }
+                };
                 let store = store.clone();
                 let compared = tokio::task::spawn_blocking(move || store.compare(id, collected)).await;
                 let parity =
@@ -112,6 +118,22 @@ impl Tidegate {
         let columns = Columns::of(catalog, view, source);
         Ok(Subject { view: view.name.clone(), id, version: cursor.version, snapshot, columns, claim })
     }
+}
+
+/// Sorts all events of a windowed view's table, on a thread that may wait for the disk.
+async fn collect_events(mut expected: Load, columns: Columns, snapshot: &Arc<Snapshot>) -> Result<Load> {
+    let (steps, mut taken) = mpsc::channel::<(i64, Observations)>(BATCHES_AHEAD);
+    let sorted = tokio::task::spawn_blocking(move || {
+        while let Some((version, events)) = taken.blocking_recv() {
+            expected.add(events.added(version))?;
+        }
+        Ok::<_, Error>(expected)
+    });
+    let pair = |version, events| (version, events);
+    let read = events(snapshot, &snapshot.files, &columns, &Seen::default(), pair, &steps).await;
+    drop(steps);
+    let sorted = sorted.await.map_err(|error| Error::internal("a comparison panicked").with_source(error))??;
+    read.map(|()| sorted)
 }
 
 /// Sorts what comes, on a thread that may wait for the disk.

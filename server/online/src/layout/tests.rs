@@ -22,6 +22,8 @@ fn keys_are_frozen() {
         (MetaKey::Progress(5), "70 00000005"),
         (MetaKey::Pushed(5), "71 00000005"),
         (MetaKey::Purge(6, ALL_EPOCHS), "64 00000006 ffffffff"),
+        (MetaKey::Aggregates(3), "77 00000003"),
+        (MetaKey::Tiles(7), "78 00000007"),
         (MetaKey::Feed(7), "66 00000007"),
         (MetaKey::Incarnations, "69"),
         (MetaKey::Sequence, "73"),
@@ -30,7 +32,7 @@ fn keys_are_frozen() {
         check(&key.encode(), expect);
         assert_eq!(MetaKey::decode(&key.encode()).expect("a key"), key);
     }
-    for bytes in [b"".as_slice(), b"c\0", b"e\0\0\0", b"x", b"d\0\0\0\x01"] {
+    for bytes in [b"".as_slice(), b"c\0", b"e\0\0\0", b"y", b"d\0\0\0\x01"] {
         assert!(MetaKey::decode(bytes).is_err(), "{bytes:?}");
     }
 }

@@ -11,6 +11,7 @@ use tidegate_schemas::types::DataType;
 
 use super::find::{At, Found};
 use super::plan::{Copies, Output, Places, Plan, PlanView};
+use super::windows::Computed;
 use super::{LookupOptions, Observed};
 use crate::default::Default as DefaultValue;
 use crate::expiry;
@@ -88,15 +89,16 @@ struct Slot<'a> {
     reason: u8,
 }
 
-/// The answer from what was found in the store.
+/// The answer from what was found in the store, and computed from it.
 pub(super) fn answer(
     inner: &Inner,
     plan: &Arc<Plan>,
     found: &Found,
-    rows: usize,
+    computed: &[Computed],
     now: Micros,
     options: LookupOptions,
 ) -> Result<Reply> {
+    let rows = found.rows();
     let mut all: Vec<SeenView<'_>> = plan.views.iter().map(|_| SeenView::new(rows)).collect();
     found.each(plan, |view, nth, at| match at {
         At::Row(row) => all[view].put(inner, plan, &plan.views[view], nth, row, now),
@@ -105,6 +107,12 @@ pub(super) fn answer(
             Ok(())
         }
     })?;
+    for Computed { view, nth, row } in computed {
+        match row {
+            Some(row) => all[*view].put(inner, plan, &plan.views[*view], *nth, row, now)?,
+            None => all[*view].rows[*nth] = Seen::Unread,
+        }
+    }
     reply(plan, &all, rows, now, options)
 }
 

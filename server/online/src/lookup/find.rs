@@ -20,6 +20,7 @@ use crate::{Error, Result};
 /// What a lookup found: for each group and row the entity, if there was time to read it, and the epochs to read it at.
 pub(super) struct Found {
     rows: usize,
+    keys: Keys,
     entities: Vec<Option<EntityRecord>>,
     marks: Vec<Mark>,
 }
@@ -44,6 +45,26 @@ pub(super) struct Patience<'a> {
 const READ_AT_ONCE: usize = 16;
 
 impl Found {
+    /// The encoded entity of a row, as a group of views reads it.
+    pub(super) fn entity(&self, group: usize, row: usize) -> &[u8] {
+        self.keys.get(group * self.rows + row)
+    }
+
+    /// How many rows are asked for.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The epoch a view is read at.
+    pub(super) fn mark(&self, view: usize) -> Mark {
+        self.marks[view]
+    }
+
+    /// Whether all views are still at the epochs they were found at.
+    pub(super) fn still(&self, plan: &Plan) -> bool {
+        plan.views.iter().map(|used| used.view.mark()).eq(self.marks.iter().copied())
+    }
+
     /// Calls `take` with the position of each view, the entity row and the stored row, where there is one or may be one: entity by
     /// entity, as the rows lie in memory.
     pub(super) fn each<'a>(
@@ -117,10 +138,16 @@ pub(super) fn find(
         let marks: Vec<Mark> = plan.views.iter().map(|used| used.view.mark()).collect();
         let still = || plan.views.iter().map(|used| used.view.mark()).eq(marks.iter().copied());
         let noted = Noted::new(inner, &keys, slots);
-        let get = |slot: usize| probe(inner, &plan.groups[slot / rows], &marks, keys.get(slot));
-        let mut entities: Vec<_> = (0..slots).map(|slot| if trust_cache { get(slot) } else { None }).collect();
+        let nothing = EntityRecord::empty();
+        let get = |slot: usize| match &plan.groups[slot / rows] {
+            group if !group.has_rows => Some(nothing.clone()),
+            group if trust_cache => probe(inner, group, &marks, keys.get(slot)),
+            _ => None,
+        };
+        let mut entities: Vec<_> = (0..slots).map(get).collect();
         let mut misses: Vec<usize> = (0..slots).filter(|&slot| entities[slot].is_none()).collect();
-        inner.cache.count(slots - misses.len(), misses.len());
+        let looked_for = rows * plan.groups.iter().filter(|group| group.has_rows).count();
+        inner.cache.count(looked_for - misses.len(), misses.len());
         let stood = if misses.is_empty() {
             // A record read after an epoch was replaced may lack that epoch's rows: they are being deleted.
             still()
@@ -135,7 +162,7 @@ pub(super) fn find(
             continue;
         }
         if misses.len() == slots || slots == 1 || noted.untouched(inner, &misses) {
-            return Ok(Found { rows, entities, marks });
+            return Ok(Found { rows, keys, entities, marks });
         }
         trust_cache = false;
     }

@@ -50,6 +50,8 @@ pub(super) struct Group {
     pub(super) key_columns: Vec<usize>,
     /// Positions of its views in the plan, in the order in which an entity's rows are stored.
     pub(super) views: Vec<usize>,
+    /// Some of them have rows: the others are windowed.
+    pub(super) has_rows: bool,
 }
 
 /// One view of a plan.
@@ -60,6 +62,8 @@ pub(super) struct PlanView {
     pub(super) layout: u32,
     pub(super) alias: String,
     pub(super) serve_ttl: Option<Micros>,
+    /// Its features are computed from tiles.
+    pub(super) windowed: bool,
     /// Names in the view and types.
     pub(super) features: Vec<Column>,
     /// Number of its first output.
@@ -163,7 +167,9 @@ impl Plan {
         };
         let defaults = spec.features.iter().zip(&features).map(default).collect::<Result<_>>()?;
         let group = self.group(&view, &spec.key_columns);
+        let windowed = layout.tiles.is_some();
         self.groups[group].views.push(self.views.len());
+        self.groups[group].has_rows |= !windowed;
         self.key_columns = spec.key_columns.iter().map(|column| column + 1).fold(self.key_columns, usize::max);
         let first = self.outputs.len();
         for (asked, feature) in spec.features.iter().zip(&features) {
@@ -182,6 +188,7 @@ impl Plan {
             layout: layout.id,
             alias: spec.alias.clone(),
             serve_ttl: spec.serve_ttl,
+            windowed,
             features,
             first,
             defaults,
@@ -201,7 +208,8 @@ impl Plan {
         let same = |group: &Group| group.entity_type == view.entity_type && group.key_columns == key_columns;
         self.groups.iter().position(same).unwrap_or_else(|| {
             let (keys, key_columns) = (view.keys.clone(), key_columns.to_vec());
-            self.groups.push(Group { entity_type: view.entity_type, keys, key_columns, views: Vec::new() });
+            let views = Vec::new();
+            self.groups.push(Group { entity_type: view.entity_type, keys, key_columns, views, has_rows: false });
             self.groups.len() - 1
         })
     }

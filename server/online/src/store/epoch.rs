@@ -7,6 +7,9 @@
 //!               pushes that only the present epoch knows → the next one
 //!               one WriteBatch: present = next, cursor, no progress, purge of the old epoch
 //! ```
+//! A windowed view is rebuilt from events ([`super::tiles`]): from `begin_full` on writes go to both epochs, and `finish_full` folds what
+//! was added into the tiles of the next one.
+//!
 //! Killed anywhere in between, the present epoch is what it was: the driver finds the progress and begins anew.
 
 use std::path::PathBuf;
@@ -19,6 +22,7 @@ use super::{Inner, Load, Progress, Store, Written};
 use crate::key;
 use crate::layout::{CursorRecord, Loaded, MetaKey, Purge, View, ViewId, ViewState, encode_progress};
 use crate::row::{Header, Origin};
+use crate::tiles::TileLayouts;
 use crate::{Error, Result};
 
 /// Pushes carried over under one set of locks.
@@ -26,6 +30,9 @@ const CARRIED_AT_ONCE: usize = 500;
 
 impl Store {
     /// Begins a full refresh to a table version. One that is under way is dropped.
+    ///
+    /// Of a windowed view, what is pushed from here on counts in the next epoch too, and what was pushed before does not: the version
+    /// to read must be chosen afterwards, so that the table has what it is to have of the latter and nothing of the former.
     ///
     /// # Errors
     /// An unknown view, a failing disk.
@@ -44,6 +51,11 @@ impl Store {
         state.record.building = Some(epoch);
         state.record.next_epoch += 1;
         state.progress = Some(progress);
+        if let Some(tiles) = &mut state.tiles {
+            tiles.building = Some(layout);
+            batch.put(MetaKey::Tiles(view.id).encode(), tiles.encode());
+            state.loaded = Loaded::Whole;
+        }
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.put(MetaKey::Progress(view.id).encode(), encode_progress(&progress));
         self.inner.commit_metadata(batch)?;
@@ -61,9 +73,18 @@ impl Store {
     /// [`Error::NoRefresh`] when it was dropped meanwhile, a failing disk, no room on it.
     pub fn finish_full(&self, mut load: Load, version: i64, now: Micros) -> Result<Written> {
         let view = load.view.clone();
-        let (files, rows) = load.finish()?;
-        self.take_in(&load, files)?;
-        let carried = self.inner.carry_over(&view, load.epoch)?;
+        let (rows, carried) = match view.is_windowed() {
+            true => {
+                self.inner.fold_in(&mut load)?;
+                // Pushes came by themselves, from the beginning on.
+                (load.rows(), Carried { found: 0, pushes_before: load.pushes_before })
+            }
+            false => {
+                let (files, rows) = load.finish()?;
+                self.take_in(&load, files)?;
+                (rows, self.inner.carry_over(&view, load.epoch)?)
+            }
+        };
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;
         let mut state = view.state.read().clone();
@@ -76,6 +97,10 @@ impl Store {
         state.record.epoch = building;
         state.record.building = None;
         state.loaded = Loaded::Nothing;
+        if let Some(tiles) = &mut state.tiles {
+            *tiles = TileLayouts { present: load.layout(), building: None };
+            batch.put(MetaKey::Tiles(view.id).encode(), tiles.encode());
+        }
         state.cursor = Some(cursor);
         state.progress = None;
         // Nothing was pushed that lookups still see: the next refresh need not look for it.
@@ -95,7 +120,8 @@ impl Store {
         if none_pushed {
             view.has_pushed.store(false, Ordering::Release);
         }
-        self.purger.add(purge, Some(rows));
+        // How many tiles the old epoch had is not known.
+        self.purger.add(purge, Some(rows).filter(|_| !view.is_windowed()));
         // What the load set to wait in this epoch counts from now on.
         self.inner.waiting.until(Micros::MIN);
         Ok(Written { written: rows, kept: load.rows() - rows, waiting: load.waiting() })
@@ -165,6 +191,10 @@ impl Inner {
     ) -> Result<Option<Purge>> {
         let Some(epoch) = state.record.building.take() else { return Ok(None) };
         let loaded = std::mem::replace(&mut state.loaded, Loaded::Nothing);
+        if let Some(tiles) = &mut state.tiles {
+            tiles.building = None;
+            batch.put(MetaKey::Tiles(view.id).encode(), tiles.encode());
+        }
         self.drop_waiting(view.id, epoch, batch)?;
         Ok((loaded != Loaded::Nothing).then(|| drop_epoch(view, epoch, batch)))
     }

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use rocksdb::{Options, SstFileWriter, WriteBatch};
 use tidegate_schemas::time::Micros;
@@ -26,7 +26,7 @@ use crate::key;
 use crate::layout::{Layout, View, ViewState};
 use crate::lookup::fields::Fields;
 use crate::merge::Times;
-use crate::row::{Header, RowEncoder};
+use crate::row::{Header, Origin, RowEncoder};
 use crate::{Error, Result};
 
 /// Bytes of rows gathered before they are set aside as a run.
@@ -55,6 +55,9 @@ pub struct Load {
     runs: Vec<PathBuf>,
     rows: u64,
     waiting: u64,
+    /// Writes that the view had counted when it began.
+    pub(super) pushes_before: u64,
+    pushed_up_to: u64,
 }
 
 impl std::fmt::Debug for Load {
@@ -80,6 +83,8 @@ impl Load {
             runs: Vec::new(),
             rows: 0,
             waiting: 0,
+            pushes_before: view.pushes.load(Acquire),
+            pushed_up_to: *inner.feeds.next.lock() - 1,
         })
     }
 
@@ -97,14 +102,16 @@ impl Load {
         self
     }
 
-    /// Adds rows, in any order. Of several with one key the one that supersedes the others is kept; among equals the last. Rows
-    /// that happen later than [`Self::until`] says wait until they are due, all of them.
+    /// Adds rows, in any order. Of several with one key the one that supersedes the others is kept; among equals the last. Of a
+    /// windowed view they are events, all of which are kept. Rows that happen later than [`Self::until`] says wait until they are
+    /// due, all of them.
     ///
     /// # Errors
     /// Columns of wrong number, length or type, null keys or event times, values their type can't hold; no room on the disk.
     /// [`Error::NoRefresh`] when it was dropped meanwhile.
     pub fn add(&mut self, rows: Rows<'_>) -> Result<()> {
-        let encoder = RowEncoder::new(&self.layout.features, &self.layout.shape, rows.features)?;
+        let layout = self.layout.incoming();
+        let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
         let incoming = Incoming::new(&self.view, &rows)?;
         // Memory that was never touched costs more than what is done in it: one piece, used again for each run.
         self.buffer
@@ -143,8 +150,12 @@ impl Load {
         encoder: &RowEncoder<'_>,
     ) -> Result<()> {
         let (mut key, mut bytes, mut batch) = (Vec::new(), Vec::new(), WriteBatch::default());
+        let place = self.view.is_windowed().then(|| self.inner.waiting_place(Origin::Table { version: 0 }));
         for (row, header) in headers {
             pending::encode_key(self.view.id, self.epoch, incoming.entity(row), header.times(), &mut key);
+            if let Some(place) = place {
+                place.put(row, &mut key);
+            }
             bytes.clear();
             encoder.encode(&header, row, &mut bytes)?;
             batch.put_cf(self.inner.pending()?, &key, &bytes);
@@ -169,6 +180,22 @@ impl Load {
     pub(super) fn is_of(&self, state: &ViewState) -> Result<u32> {
         let building = state.record.building.filter(|&building| building == self.epoch);
         building.ok_or_else(|| Error::NoRefresh(self.view.name.clone()))
+    }
+
+    /// The same question, to be asked while the load is read.
+    pub(super) fn standing(&self) -> impl Fn(&ViewState) -> Result<()> + use<> {
+        let (epoch, name) = (self.epoch, self.view.name.clone());
+        move |state| match state.record.building {
+            Some(building) if building == epoch => Ok(()),
+            _ => Err(Error::NoRefresh(name.clone())),
+        }
+    }
+
+    /// The number of the last outbox record of a push that came before the load began. One of a higher number came after, and counts
+    /// in the epoch that is built.
+    #[must_use]
+    pub fn pushed_up_to(&self) -> u64 {
+        self.pushed_up_to
     }
 
     /// Rows added so far.
@@ -208,17 +235,21 @@ impl Load {
 
     /// Hands over one row for each entity, in their order. Nothing is left.
     pub(super) fn drain(&mut self, sink: &mut impl Sink) -> Result<()> {
+        let mut newest = Newest::default();
+        self.each(|entity, row| newest.take(entity, row, sink))?;
+        newest.end(sink)
+    }
+
+    /// Hands over all rows in the order of their entities, those of one entity as they came in. Nothing is left.
+    pub(super) fn each(&mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         if !self.runs.is_empty() && !self.buffer.entries.is_empty() {
             self.set_aside()?;
         }
         if !self.runs.is_empty() {
-            return merge(&std::mem::take(&mut self.runs), sink);
+            return merge(&std::mem::take(&mut self.runs), take);
         }
-        let (mut newest, mut sorted) = (Newest::default(), std::mem::take(&mut self.buffer));
-        for (entity, row) in sorted.sorted() {
-            newest.take(entity, row, sink)?;
-        }
-        newest.end(sink)
+        let mut sorted = std::mem::take(&mut self.buffer);
+        sorted.sorted().try_for_each(|(entity, row)| take(entity, row))
     }
 
     /// Where the features are in its rows.
@@ -455,7 +486,7 @@ impl PartialEq for Run {
 
 impl Eq for Run {}
 
-fn merge(paths: &[PathBuf], sink: &mut impl Sink) -> Result<()> {
+fn merge(paths: &[PathBuf], mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
     let mut runs = BinaryHeap::with_capacity(paths.len());
     for (nth, path) in paths.iter().enumerate() {
         let mut run = Run::open(nth, path)?;
@@ -463,12 +494,11 @@ fn merge(paths: &[PathBuf], sink: &mut impl Sink) -> Result<()> {
             runs.push(run);
         }
     }
-    let mut newest = Newest::default();
     while let Some(mut run) = runs.peek_mut() {
-        newest.take(&run.entity, &run.row, sink)?;
+        take(&run.entity, &run.row)?;
         if !run.advance()? {
             PeekMut::pop(run);
         }
     }
-    newest.end(sink)
+    Ok(())
 }

@@ -4,11 +4,12 @@
 //! folder/
 //!   FORMAT        "tidegate online 1"
 //!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows, `pending` those that are not due,
+//!                 `tiles` what is kept of windowed views,
 //!                 `events` ids of pushed events, `outbox` pushed rows on their way to tables
 //! ```
 //! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
 //! `write` the one way in · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
-//! `sync` one sync for many · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` holding it against what it should be.
+//! `sync` one sync for many · `tiles` events into tiles · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), the stripes of event ids, views' `gate`s in the order of their ids
 //! (shared by writes, alone by what changes their epochs), a view's `commits`, the stripes of the entities written, the number of the
@@ -30,7 +31,9 @@ mod register;
 mod request;
 mod scan;
 mod sync;
+mod tiles;
 mod token;
+mod window_parity;
 mod write;
 
 #[cfg(test)]
@@ -62,6 +65,9 @@ use crate::{Error, Result};
 
 /// The name of the column family that holds the rows.
 const ROWS: &str = "rows";
+
+/// That of the tiles of windowed views.
+const TILES: &str = "tiles";
 
 /// That of rows that are not due yet.
 const PENDING: &str = "pending";
@@ -109,6 +115,8 @@ pub(crate) struct Inner {
     loads: AtomicU64,
     /// The store is being dropped.
     closing: AtomicBool,
+    /// Tiles that lookups have read.
+    tiles_read: AtomicU64,
 }
 
 impl std::fmt::Debug for Store {
@@ -151,14 +159,16 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let inner = &self.inner;
-        let disk = inner.rows().ok().and_then(|rows| {
-            inner.db.property_int_value_cf(rows, rocksdb::properties::TOTAL_SST_FILES_SIZE).ok().flatten()
-        });
+        let families = [inner.rows(), inner.tiles()];
+        let size =
+            |family| inner.db.property_int_value_cf(family, rocksdb::properties::TOTAL_SST_FILES_SIZE).ok().flatten();
+        let disk = families.into_iter().flatten().filter_map(size).sum();
         Stats {
             block_cache_bytes: inner.block_cache.get_usage() as u64,
-            disk_bytes: disk.unwrap_or(0),
+            disk_bytes: disk,
             disk_free_bytes: inner.disk.free().unwrap_or(0),
             pending_purges: inner.pending_purges.load(Ordering::Relaxed),
+            tiles_read: inner.tiles_read.load(Ordering::Relaxed),
             ..inner.cache.stats()
         }
     }
@@ -178,6 +188,10 @@ impl Inner {
         self.db.cf_handle(name).ok_or_else(|| Error::corrupt(format!("the column family `{name}` is missing")))
     }
 
+    pub(crate) fn tiles(&self) -> Result<&ColumnFamily> {
+        self.family(TILES)
+    }
+
     fn pending(&self) -> Result<&ColumnFamily> {
         self.family(PENDING)
     }
@@ -188,6 +202,11 @@ impl Inner {
 
     fn outbox(&self) -> Result<&ColumnFamily> {
         self.family(OUTBOX)
+    }
+
+    /// Notes tiles that a lookup has read.
+    pub(crate) fn count_tiles(&self, read: u64) {
+        self.tiles_read.fetch_add(read, Ordering::Relaxed);
     }
 
     pub(crate) fn view(&self, id: ViewId) -> Result<Arc<View>> {

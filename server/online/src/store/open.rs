@@ -18,7 +18,7 @@ use super::events::Window;
 use super::feed::{FeedRecord, Feeds, FoundFeeds, decode_incarnations, decode_next};
 use super::pending::Waiting;
 use super::purge::{Dead, Purger};
-use super::{EVENTS, Inner, OUTBOX, PENDING, ROWS, Settings, Store, load, token};
+use super::{EVENTS, Inner, OUTBOX, PENDING, ROWS, Settings, Store, TILES, load, token};
 use crate::cache::EntityCache;
 use crate::key;
 use crate::layout::{
@@ -26,7 +26,8 @@ use crate::layout::{
     ViewState, decode_progress,
 };
 use crate::merge::Stripes;
-use crate::row::Shape;
+use crate::tiles::TileLayouts;
+use crate::tiles::record::decode_aggregates;
 use crate::{Error, Result};
 
 /// The newest folder format this release reads and the one it writes.
@@ -89,6 +90,7 @@ impl Store {
             pending_purges: AtomicU64::new(0),
             loads: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            tiles_read: AtomicU64::new(0),
         });
         inner.first_incarnation()?;
         inner.count_outboxes()?;
@@ -129,6 +131,12 @@ fn write_marker(path: &Path) -> io::Result<()> {
 fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>, window: &Window) -> Result<DB> {
     let rocks = path.join(ROCKS);
     let mut rows = row_options(settings, block_cache);
+    let mut tiles = row_options(settings, block_cache);
+    let dead_tiles = dead.clone();
+    tiles.set_compaction_filter("tidegate.dead.tiles.1", move |_, key, _| match dead_tiles.has_tile(key) {
+        true => CompactionDecision::Remove,
+        false => CompactionDecision::Keep,
+    });
     let dead = dead.clone();
     // Rows of epochs and views that are gone go when the files they are in are merged.
     rows.set_compaction_filter("tidegate.dead.1", move |_, key, _| match dead.has(key) {
@@ -138,6 +146,7 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
     let families = [
         ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
         ColumnFamilyDescriptor::new(ROWS, rows),
+        ColumnFamilyDescriptor::new(TILES, tiles),
         ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
         ColumnFamilyDescriptor::new(EVENTS, event_options(settings, block_cache, window)),
         ColumnFamilyDescriptor::new(OUTBOX, plain_options(settings, block_cache)),
@@ -246,12 +255,14 @@ struct Found {
     cursor: Option<CursorRecord>,
     progress: Option<super::Progress>,
     pushed: bool,
+    tiles: Option<TileLayouts>,
 }
 
 impl Metadata {
     fn read(db: &DB) -> Result<Self> {
         let mut counters = Counters { entity_type: 1, view: 1, layout: 1 };
-        let (mut entity_types, mut layouts, mut purges) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (mut entity_types, mut records, mut purges) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut aggregates = HashMap::new();
         let mut found: HashMap<u32, Found> = HashMap::new();
         let mut feeds = FoundFeeds::default();
         for entry in db.iterator(IteratorMode::Start) {
@@ -266,24 +277,22 @@ impl Metadata {
                 MetaKey::Cursor(id) => found.entry(id).or_default().cursor = Some(CursorRecord::decode(&value)?),
                 MetaKey::Progress(id) => found.entry(id).or_default().progress = Some(decode_progress(&value)?),
                 MetaKey::Pushed(id) => found.entry(id).or_default().pushed = true,
-                MetaKey::Layout(id) => {
-                    drop(layouts.insert(id, Arc::new(Layout::new(id, LayoutRecord::decode(&value)?))))
-                }
+                MetaKey::Layout(id) => records.push((id, LayoutRecord::decode(&value)?)),
+                MetaKey::Aggregates(id) => drop(aggregates.insert(id, decode_aggregates(&value)?)),
+                MetaKey::Tiles(id) => found.entry(id).or_default().tiles = Some(TileLayouts::decode(&value)?),
                 MetaKey::Purge(view, epoch) => purges.push(Purge::decode(view, epoch, &value)?),
                 MetaKey::Feed(id) => feeds.feeds.push((id, FeedRecord::decode(&value)?)),
                 MetaKey::Incarnations => feeds.incarnations = decode_incarnations(&value)?,
                 MetaKey::Sequence => feeds.next = decode_next(&value)?,
             }
         }
+        let mut layouts = HashMap::new();
+        for (id, record) in records {
+            layouts.insert(id, Arc::new(Layout::new(id, record, aggregates.remove(&id))?));
+        }
         let view = |(id, found): (u32, Found)| Ok((id, Arc::new(View::assemble(id, found, &entity_types)?)));
         let views = found.into_iter().map(view).collect::<Result<_>>()?;
         Ok(Self { counters, entity_types, views, layouts, purges, feeds })
-    }
-}
-
-impl Layout {
-    pub(super) fn new(id: u32, record: LayoutRecord) -> Self {
-        Self { id, view: record.view, shape: Shape::new(&record.features), features: record.features }
     }
 }
 
@@ -297,7 +306,8 @@ impl View {
             return Err(Error::corrupt(format!("view `{}` and its entity type differ in their keys", record.name)));
         }
         let loaded = if record.building.is_some() { Loaded::Unknown } else { Loaded::Nothing };
-        let state = ViewState { record, cursor: found.cursor, progress: found.progress, loaded, flipped_at: 0 };
+        let Found { cursor, progress, tiles, .. } = found;
+        let state = ViewState { record, cursor, progress, loaded, flipped_at: 0, tiles };
         let view = Self::new(id, &entity_type.key_types, state);
         view.has_pushed.store(found.pushed, Ordering::Relaxed);
         Ok(view)

@@ -50,6 +50,14 @@ impl Parity {
     pub fn holds(&self) -> bool {
         self.different + self.missing + self.extra == 0
     }
+
+    /// Tells of a difference, if there is room: its key and what is wrong.
+    pub(super) fn example(&mut self, tell: impl FnOnce() -> (String, String)) {
+        if self.examples.len() < EXAMPLES {
+            let (key, what) = tell();
+            self.examples.push(Mismatch { key, what });
+        }
+    }
 }
 
 impl Store {
@@ -66,6 +74,9 @@ impl Store {
     /// # Errors
     /// Damaged rows, a failing disk.
     pub fn compare(&self, view: ViewId, mut expected: Load) -> Result<Parity> {
+        if self.inner.view(view)?.is_windowed() {
+            return self.compare_windows(view, expected);
+        }
         let mut comparison = Comparison {
             wanted: expected.fields(),
             until: expected.until,
@@ -150,10 +161,8 @@ impl Comparison<'_> {
     }
 
     fn example(&mut self, entity: &[u8], what: impl FnOnce() -> String) -> Result<()> {
-        if self.parity.examples.len() < EXAMPLES {
-            let values: Vec<String> = key::decode_entity(entity)?.values.iter().map(text).collect();
-            self.parity.examples.push(Mismatch { key: values.join(", "), what: what() });
-        }
+        let key = text_of(entity)?;
+        self.parity.example(|| (key, what()));
         Ok(())
     }
 }
@@ -169,6 +178,12 @@ impl Sink for Comparison<'_> {
         self.there = self.walk.next()?;
         Ok(())
     }
+}
+
+/// An entity's key for people.
+pub(super) fn text_of(entity: &[u8]) -> Result<String> {
+    let values: Vec<String> = key::decode_entity(entity)?.values.iter().map(text).collect();
+    Ok(values.join(", "))
 }
 
 fn text(value: &KeyValue) -> String {

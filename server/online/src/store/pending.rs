@@ -5,6 +5,9 @@
 //! view u32 BE | epoch u32 BE | event time i64 | entity | 0x00                 the row, as it will be stored
 //! view u32 BE | epoch u32 BE | event time i64 | entity | 0x01 | created i64   the same, of a row with a created time
 //! ```
+//! In a windowed view every event counts, also one of many that are alike: there the key ends with where the row came from (u8, 1: a
+//! push), the number of the store's last write before it (u64 BE) and its place in its own (u32 BE).
+//!
 //! Times are big-endian with the sign flipped, so the earliest of an epoch comes first. A row of the same key and times takes the
 //! place of the one that waits, as it would of one that is stored: a replay changes nothing.
 //!
@@ -82,6 +85,22 @@ pub(super) fn encode_key(view: u32, epoch: u32, entity: &[u8], (event, created):
             out.push(1);
             out.extend_from_slice(&ordered(created));
         }
+    }
+}
+
+/// What tells events of a windowed view apart that are alike. Writes of one origin to one entity follow one another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    origin: u8,
+    write: u64,
+}
+
+impl Place {
+    /// Ends the key of a row of the write.
+    pub(super) fn put(self, row: usize, key: &mut Vec<u8>) {
+        key.push(self.origin);
+        key.extend_from_slice(&self.write.to_be_bytes());
+        key.extend_from_slice(&u32::try_from(row).unwrap_or(u32::MAX).to_be_bytes());
     }
 }
 
@@ -199,7 +218,7 @@ impl Inner {
     /// Stores what is due; `None` when the epoch is no longer written to.
     fn release(&self, view: &View, layout: &Layout, epoch: u32, due: &[Entry], origin: Origin) -> Result<Option<u64>> {
         let found = due.iter().map(|entry| self.found(entry, layout)).collect::<Result<Vec<_>>>()?;
-        let columns = scan::columns(&view.keys, &layout.features, &found)?;
+        let columns = scan::columns(&view.keys, &layout.incoming().features, &found)?;
         let rows = Rows {
             keys: &columns.keys,
             event: &columns.event,
@@ -239,8 +258,14 @@ impl Inner {
         Ok(Some(due.len() as u64))
     }
 
+    /// What ends the keys of the rows of a write that is about to be made, under the stripes of its entities or by the only load of
+    /// an epoch.
+    pub(super) fn waiting_place(&self, origin: Origin) -> Place {
+        Place { origin: u8::from(origin == Origin::Push), write: self.db.latest_sequence_number() }
+    }
+
     fn found(&self, entry: &Entry, layout: &Layout) -> Result<scan::Found> {
-        let fields = scan::fields(self, entry.header.layout, &layout.features)?;
+        let fields = scan::fields(self, entry.header.layout, &layout.incoming().features)?;
         Ok(scan::Found { entity: entry.entity.clone(), row: entry.row.clone(), header: entry.header, fields })
     }
 
@@ -272,6 +297,8 @@ impl Inner {
 
     /// Brings the pushed rows that wait in the present epoch into the next one, unless the table's row of the same key and times
     /// waits there.
+    ///
+    /// Not for windowed views, whose next epoch has its own from the beginning on.
     pub(super) fn carry_waiting(&self, view: &View, present: u32, next: u32) -> Result<()> {
         let prefix = prefix(view.id, present);
         let mut options = ReadOptions::default();

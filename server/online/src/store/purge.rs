@@ -21,7 +21,7 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch};
 use super::{Inner, Store};
 use crate::key;
 use crate::layout::{ALL_EPOCHS, Purge};
-use crate::{Error, Result};
+use crate::{Error, Result, tiles};
 
 /// How long no purge must have come before files are merged.
 const QUIET: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2_000 });
@@ -54,7 +54,18 @@ impl Dead {
         if !self.any.load(Ordering::Acquire) {
             return false;
         }
-        let Ok((_, view, epoch)) = key::split(row_key) else { return false };
+        key::split(row_key).is_ok_and(|(_, view, epoch)| self.is_of(view, epoch))
+    }
+
+    /// Whether the tile of this key is of one of them.
+    pub(super) fn has_tile(&self, tile_key: &[u8]) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        tiles::key::split(tile_key).is_ok_and(|key| self.is_of(key.view, key.epoch))
+    }
+
+    fn is_of(&self, view: u32, epoch: u32) -> bool {
         let epochs = self.epochs.read();
         epochs.contains(&(view, epoch)) || epochs.contains(&(view, ALL_EPOCHS))
     }
@@ -173,7 +184,9 @@ impl Inner {
         // Those that RocksDB starts by itself go on beside it.
         options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        self.db.compact_range_cf_opt(rows, Some(start), Some(end), &options);
+        for family in [rows, self.tiles()?] {
+            self.db.compact_range_cf_opt(family, Some(start), Some(end), &options);
+        }
         // Cut short, it has not seen every file.
         if self.closing.load(Ordering::Acquire) {
             return Ok(false);

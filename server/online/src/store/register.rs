@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use rocksdb::WriteBatch;
 use tidegate_schemas::types::DataType;
+use tidegate_schemas::window::Windows;
 
 use super::{Inner, Store};
 use crate::layout::{
     ALL_EPOCHS, Counters, EntityTypeRecord, Layout, LayoutRecord, Loaded, MetaKey, Purge, View, ViewId, ViewLayout,
     ViewRecord, ViewState,
 };
+use crate::tiles::TileLayouts;
+use crate::tiles::record::encode_aggregates;
 use crate::{Error, Result};
 
 /// The epoch of a new view.
@@ -19,11 +22,11 @@ impl Store {
     /// Makes a view known, or its present features where it is known. Doing it again changes nothing.
     ///
     /// New features make a new layout: rows written before stay readable by feature name. A change of the view's entities or key
-    /// types makes a new view without rows or cursor; the old rows are deleted in the background. A full refresh under way is
+    /// types, or from features of a row to windows or back, makes a new view without rows or cursor; the old rows are deleted in the background. A full refresh under way is
     /// cancelled when the layout changes, for its rows would lack the new features.
     ///
     /// # Errors
-    /// Duplicate feature names, keys of types that can't be keys, a failing disk.
+    /// Duplicate feature names, keys of types that can't be keys, aggregates that can't be computed, a failing disk.
     pub fn register(&self, layout: &ViewLayout) -> Result<ViewId> {
         check(layout)?;
         let inner = &self.inner;
@@ -31,7 +34,8 @@ impl Store {
         let mut change = Change { counters: *counters, batch: WriteBatch::default(), purge: None };
         let entity_type = change.entity_type(inner, layout);
         let present = inner.find_view(&layout.project, &layout.view);
-        let (view, layout_id) = match present.filter(|view| view.entity_type == entity_type) {
+        let same = |view: &Arc<View>| view.entity_type == entity_type && view.is_windowed() == layout.is_windowed();
+        let (view, layout_id) = match present.filter(same) {
             Some(view) => {
                 let id = change.layout(inner, view.id, layout);
                 inner.adopt_layout(&view, layout, id, &mut change)?;
@@ -80,6 +84,10 @@ fn check(layout: &ViewLayout) -> Result<()> {
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::Layout(format!("view `{view}` has two features named `{}`; rename one", pair[0])));
     }
+    if layout.is_windowed() && layout.aggregates.len() != layout.features.len() {
+        return Err(Error::Layout(format!("some features of view `{view}` are windows and others are not")));
+    }
+    Windows::new(&layout.aggregates).map_err(|error| Error::Layout(format!("view `{view}`: {error}")))?;
     // Types are stored by name, so each must read back as itself.
     let lost = |data_type: &DataType| data_type.to_string().parse().as_ref() != Ok(data_type);
     match layout.features.iter().find(|feature| lost(&feature.data_type)) {
@@ -112,12 +120,18 @@ impl Change {
     }
 
     fn layout(&mut self, inner: &Inner, view: u32, layout: &ViewLayout) -> u32 {
-        let same = |known: &&Arc<Layout>| known.view == view && known.features == layout.features;
+        let same = |known: &&Arc<Layout>| {
+            let aggregates = known.tiles.as_ref().map_or(&[][..], |tiled| &tiled.aggregates);
+            known.view == view && known.features == layout.features && aggregates == layout.aggregates
+        };
         let known = inner.layouts.read().values().find(same).map(|known| known.id);
         known.unwrap_or_else(|| {
             let id = self.counters.layout;
             self.counters.layout += 1;
             self.put(MetaKey::Layout(id), &LayoutRecord { view, features: layout.features.clone() }.encode());
+            if layout.is_windowed() {
+                self.put(MetaKey::Aggregates(id), &encode_aggregates(&layout.aggregates));
+            }
             id
         })
     }
@@ -138,6 +152,10 @@ impl Change {
             next_epoch: FIRST_EPOCH + 1,
         };
         self.put(MetaKey::View(id), &record.encode());
+        let tiles = layout.is_windowed().then_some(TileLayouts { present: layout_id, building: None });
+        if let Some(tiles) = &tiles {
+            self.put(MetaKey::Tiles(id), &tiles.encode());
+        }
         self.put(MetaKey::Counters, &self.counters.encode());
         match inner.find_view(&layout.project, &layout.view) {
             Some(old) => {
@@ -146,7 +164,8 @@ impl Change {
             }
             None => inner.commit_metadata(std::mem::take(&mut self.batch))?,
         }
-        inner.remember(id, record, layout_id, entity_type, layout);
+        let state = ViewState { record, cursor: None, progress: None, loaded: Loaded::Nothing, flipped_at: 0, tiles };
+        inner.remember(id, state, layout_id, layout)?;
         Ok((id, layout_id))
     }
 }
@@ -172,25 +191,25 @@ impl Inner {
         change.put(MetaKey::View(view.id), &state.record.encode());
         change.put(MetaKey::Counters, &change.counters.encode());
         self.commit_metadata(std::mem::take(&mut change.batch))?;
-        let record = LayoutRecord { view: view.id, features: layout.features.clone() };
-        self.layouts.write().entry(id).or_insert_with(|| Arc::new(Layout::new(id, record)));
+        let known = Arc::new(layout.as_layout(id, view.id)?);
+        self.layouts.write().entry(id).or_insert(known);
         *view.state.write() = state;
         Ok(())
     }
 
     /// Adds a committed view to what is in memory.
-    fn remember(&self, id: u32, record: ViewRecord, layout_id: u32, entity_type: u32, layout: &ViewLayout) {
+    fn remember(&self, id: u32, state: ViewState, layout_id: u32, layout: &ViewLayout) -> Result<()> {
         let key_types: Vec<DataType> = layout.keys.iter().map(|key| key.data_type.clone()).collect();
         let entity = EntityTypeRecord {
             project: layout.project.clone(),
             entities: layout.entities.clone(),
             key_types: key_types.clone(),
         };
-        let features = LayoutRecord { view: id, features: layout.features.clone() };
-        self.entity_types.write().insert(entity_type, entity);
-        self.layouts.write().insert(layout_id, Arc::new(Layout::new(layout_id, features)));
-        let state = ViewState { record, cursor: None, progress: None, loaded: Loaded::Nothing, flipped_at: 0 };
+        let known = Arc::new(layout.as_layout(layout_id, id)?);
+        self.entity_types.write().insert(state.record.entity_type, entity);
+        self.layouts.write().insert(layout_id, known);
         self.views.write().insert(id, Arc::new(View::new(id, &key_types, state)));
+        Ok(())
     }
 
     /// Removes a view's metadata and notes its rows for deletion, with whatever else is in the batch.
@@ -209,7 +228,11 @@ impl Inner {
         for key in keys {
             batch.delete(key.encode());
         }
-        layouts.iter().for_each(|&id| batch.delete(MetaKey::Layout(id).encode()));
+        for &id in &layouts {
+            batch.delete(MetaKey::Layout(id).encode());
+            batch.delete(MetaKey::Aggregates(id).encode());
+        }
+        batch.delete(MetaKey::Tiles(view.id).encode());
         batch.put(purge.key().encode(), purge.encode());
         self.drop_all_waiting(view.id, batch)?;
         commit(std::mem::take(batch))?;

@@ -163,6 +163,8 @@ pub struct Stats {
     pub cache_entries: u64,
     /// Bytes in the entity cache, about.
     pub cache_bytes: u64,
+    /// Tiles read by lookups of windowed views.
+    pub tiles_read: u64,
     /// Bytes in the block cache.
     pub block_cache_bytes: u64,
     /// Bytes of rows on disk, about.

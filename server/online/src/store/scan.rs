@@ -147,9 +147,11 @@ impl Iterator for Scan<'_> {
     }
 }
 
-/// Where features are in rows of a stored layout.
+/// Where columns are in incoming rows of a stored layout.
 pub(super) fn fields(inner: &Inner, stored: u32, wanted: &[Column]) -> Result<Arc<Fields>> {
-    Ok(Arc::new(Fields::new(inner.layout(stored)?, wanted)))
+    let stored = inner.layout(stored)?;
+    let incoming = stored.tiles.as_ref().map_or_else(|| stored.clone(), |tiled| tiled.inputs.clone());
+    Ok(Arc::new(Fields::new(incoming, wanted)))
 }
 
 /// Stored rows as columns.

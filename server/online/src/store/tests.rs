@@ -7,6 +7,7 @@ mod history;
 mod push;
 mod race;
 mod torn;
+mod windows;
 
 use std::fs;
 

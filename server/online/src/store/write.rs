@@ -8,6 +8,8 @@
 //!     one WriteBatch: rows of the present epoch, of the one being built, progress or cursor
 //!     write; forget the entities in the cache; both between two counts that readers compare
 //! ```
+//! Of a windowed view every row is an event that counts, and tiles are put instead ([`super::tiles`]).
+//!
 //! Rows whose event time is still to come go to the waiting ones instead ([`super::pending`]). A [`Part`] is what a write does to one
 //! view: a push has several, and what is due after waiting comes back through one.
 
@@ -17,6 +19,7 @@ use arrow_array::Array;
 use rocksdb::WriteBatch;
 use tidegate_schemas::time::Micros;
 
+use super::tiles::EpochTiles;
 use super::{Commit, Inner, Rows, Store, Written};
 use crate::key::{self, KeyEncoder};
 use crate::layout::{CursorRecord, Layout, Loaded, MetaKey, View, ViewId, ViewState, encode_progress};
@@ -77,10 +80,10 @@ impl Store {
 /// What a write does to one view: encoded outside of all locks, staged under those of its entities.
 pub(super) struct Part<'a> {
     pub(super) view: &'a View,
-    layout: u32,
+    layout: &'a Layout,
     encoder: RowEncoder<'a>,
     rows: Incoming,
-    /// Rows to compare with the store, in key order, one for each key.
+    /// Rows to compare with the store, in key order, one for each key; of a windowed view all that are due.
     winners: Vec<usize>,
     /// Rows that are not due yet.
     waiting: Vec<usize>,
@@ -94,12 +97,16 @@ pub(super) struct Part<'a> {
 impl<'a> Part<'a> {
     /// Checks and encodes what can be before anything is locked. Rows with an event time after `now` will wait.
     pub(super) fn new(view: &'a View, layout: &'a Layout, rows: &Rows<'a>, now: Micros) -> Result<Self> {
-        let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
+        let columns = layout.incoming();
+        let encoder = RowEncoder::new(&columns.features, &columns.shape, rows.features)?;
         let incoming = Incoming::new(view, rows)?;
         let (due, waiting): (Vec<usize>, Vec<usize>) =
             (0..incoming.len()).partition(|&row| incoming.times(row).0 <= now);
-        let winners = merge::winners(due, |row| incoming.entity(row), |row| incoming.times(row));
-        let (layout, origin) = (layout.id, rows.origin);
+        let winners = match layout.tiles {
+            Some(_) => merge::by_key(due, |row| incoming.entity(row)),
+            None => merge::winners(due, |row| incoming.entity(row), |row| incoming.times(row)),
+        };
+        let origin = rows.origin;
         let (yields, stored) = (false, Vec::new());
         Ok(Self { view, layout, encoder, rows: incoming, winners, waiting, origin, yields, stored })
     }
@@ -117,7 +124,10 @@ impl<'a> Part<'a> {
     /// Adds what replaces stored rows to the batch, and what has to wait.
     pub(super) fn stage(&mut self, inner: &Inner, epochs: Epochs, batch: &mut WriteBatch) -> Result<()> {
         for epoch in epochs.targets() {
-            self.put_rows(inner, epoch, batch)?;
+            match self.layout.tiles {
+                Some(_) => self.put_events(inner, epoch, batch)?,
+                None => self.put_rows(inner, epoch, batch)?,
+            }
             self.put_waiting(inner, epoch, batch)?;
         }
         Ok(())
@@ -148,11 +158,30 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
+    /// Folds the events into the tiles that an epoch has.
+    fn put_events(&mut self, inner: &Inner, epoch: u32, batch: &mut WriteBatch) -> Result<()> {
+        let events = inner.events_for(self.view, epoch, self.layout)?;
+        let mut tiles = EpochTiles::new(self.view.id, epoch, events);
+        let mut bytes = Vec::new();
+        for &row in &self.winners {
+            bytes.clear();
+            self.encoder.encode(&self.header(row), row, &mut bytes)?;
+            tiles.take(self.rows.entity(row), &bytes)?;
+        }
+        tiles.stage(inner, self.origin == Origin::Push, false, batch)?;
+        self.stored.extend(0..self.winners.len());
+        Ok(())
+    }
+
     fn put_waiting(&self, inner: &Inner, epoch: u32, batch: &mut WriteBatch) -> Result<()> {
         let (mut key, mut bytes) = (Vec::new(), Vec::new());
+        let place = self.layout.tiles.is_some().then(|| inner.waiting_place(self.origin));
         for &row in &self.waiting {
             let header = self.header(row);
             super::pending::encode_key(self.view.id, epoch, self.rows.entity(row), header.times(), &mut key);
+            if let Some(place) = place {
+                place.put(row, &mut key);
+            }
             bytes.clear();
             self.encoder.encode(&header, row, &mut bytes)?;
             batch.put_cf(inner.pending()?, &key, &bytes);
@@ -162,16 +191,16 @@ impl<'a> Part<'a> {
 
     fn header(&self, row: usize) -> Header {
         let (event, created) = self.rows.times(row);
-        Header { layout: self.layout, event, created, origin: self.origin }
+        Header { layout: self.layout.id, event, created, origin: self.origin }
     }
 
-    /// Notes that the view has pushed rows. To be called with everything staged, before the batch is written.
+    /// Notes that the view has pushed rows, and of a windowed view that its tiles have changed. To be called with everything staged, before the batch is written.
     pub(super) fn note_push(&self, batch: &mut WriteBatch) {
-        if self.origin != Origin::Push {
+        if self.origin != Origin::Push && self.layout.tiles.is_none() {
             return;
         }
         self.view.pushes.fetch_add(1, AcqRel);
-        if !self.view.has_pushed.load(Acquire) {
+        if self.origin == Origin::Push && !self.view.has_pushed.load(Acquire) {
             batch.put(MetaKey::Pushed(self.view.id).encode(), []);
         }
     }
@@ -209,6 +238,7 @@ impl<'a> Part<'a> {
 }
 
 /// Keys end to end: one allocation for all of them.
+#[derive(Debug, Default)]
 pub(super) struct Keys {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -235,6 +265,12 @@ impl Keys {
             ends.push(bytes.len());
         }
         Self { bytes, ends }
+    }
+
+    /// Adds a key of these parts.
+    pub(super) fn push(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.ends.push(self.bytes.len());
     }
 
     pub(super) fn get(&self, nth: usize) -> &[u8] {

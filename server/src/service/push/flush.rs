@@ -10,15 +10,17 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tidegate_offline::ingest::Rules;
 use tidegate_offline::table::{self, Appended, Incoming, Table};
-use tidegate_online::{Chunk, FeedId, FeedStatus, Outgoing, Push};
+use tidegate_online::{Chunk, FeedId, FeedStatus, Load, Outgoing, Push};
+use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
 use super::quarantine::{self, Refused};
 use super::{Flushed, QUARANTINE, payload};
+use crate::materialize::{Begin, Settle};
 use crate::registry::Versioned;
 use crate::service::{Error, Principal, Result, Tidegate, ingest};
 
@@ -75,6 +77,42 @@ impl Tidegate {
     ) -> Result<Brought> {
         let lock = self.pushes.lock_of(feed);
         let _one = lock.lock().await;
+        self.flush_locked(project, name, feed, up_to).await
+    }
+
+    /// How the rebuild of a windowed view is begun whose source is pushed to: with the feed held still, so that no chunk brings some
+    /// rows pushed before and some pushed after in one commit. `None` for a source that is not pushed to.
+    pub(in crate::service) fn settle(&self, project: &Arc<Versioned>, source: &Source) -> Option<Settle> {
+        if source.location != Location::Managed {
+            return None;
+        }
+        let (me, project, source) = (self.me.get()?.clone(), project.clone(), source.clone());
+        let settle = move |begin: Begin| {
+            let (me, project, source) = (me.clone(), project.clone(), source.clone());
+            async move {
+                let stopping = || Error::new(ErrorKind::Unavailable, "the server stops; materialize again");
+                me.upgrade().ok_or_else(stopping)?.settle_now(&project, &source, begin).await
+            }
+            .boxed()
+        };
+        Some(Arc::new(settle))
+    }
+
+    async fn settle_now(&self, project: &Arc<Versioned>, source: &Source, begin: Begin) -> Result<(Load, i64)> {
+        let feed = self.online.feed(&project.catalog.project, &source.name)?;
+        let lock = self.pushes.lock_of(feed);
+        let _one = lock.lock().await;
+        let load = tokio::task::spawn_blocking(move || begin.begin()).await;
+        let load = load.map_err(|error| Error::internal("a refresh could not begin").with_source(error))??;
+        let Brought { version, .. } = self.flush_locked(project, &source.name, feed, load.pushed_up_to()).await?;
+        let version = match version {
+            Some(version) => version,
+            None => self.tables.open(&project.catalog.project, source).await?.snapshot(None).await?.version,
+        };
+        Ok((load, version))
+    }
+
+    async fn flush_locked(&self, project: &Arc<Versioned>, name: &str, feed: FeedId, up_to: u64) -> Result<Brought> {
         let mut brought = Brought::default();
         while let Some(chunk) = self.next_chunk(feed, up_to).await? {
             let (table, rules) = self.feed_table(project, name).await?;

@@ -42,10 +42,14 @@ impl Target {
         if request.to != PushTo::Online {
             require_managed(source)?;
         }
+        let reads = |view: &Arc<FeatureView>| view.source == source.name && view.online;
         let views = match (alone, request.to) {
             (Some(view), _) => vec![view],
-            (None, PushTo::Offline) => Vec::new(),
-            (None, _) => catalog.views.values().filter(|view| view.source == source.name && view.online).collect(),
+            // Materialization passes over what the outbox brings where windows are concerned: they count it now.
+            (None, PushTo::Offline) => {
+                catalog.views.values().filter(|view| reads(view) && view.is_windowed()).collect()
+            }
+            (None, _) => catalog.views.values().filter(|view| reads(view)).collect(),
         };
         if request.to == PushTo::Online {
             require_online(&request.target, &views)?;

@@ -99,7 +99,7 @@ impl Bench {
         // Tables under `lake` may be named by sources.
         let lake = folder.path().join("lake");
         std::fs::create_dir_all(&lake).unwrap();
-        let service = Arc::new(Tidegate::new(parts(folder.path(), batch_rows, &clock, &shutdown)));
+        let service = Tidegate::new(parts(folder.path(), batch_rows, &clock, &shutdown)).share();
         service.load_definitions().await.unwrap();
         Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows }
     }
