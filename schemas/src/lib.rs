@@ -14,3 +14,4 @@ pub mod plan;
 pub mod problem;
 pub mod time;
 pub mod types;
+pub mod window;
