@@ -33,79 +33,18 @@ pub use partial::{Kind, Partial, Spec};
 pub use top::KEPT as TOP_KEPT;
 pub use value::{Class, Value};
 
-use crate::definition::Column;
+use crate::definition::{Aggregate, Column, FeatureView, Function};
 use crate::time::Micros;
 use crate::types::DataType;
 
-/// An aggregate function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Function {
-    /// How many events, or values that are not null.
-    Count,
-    /// Their sum.
-    Sum,
-    /// Their mean.
-    Mean,
-    /// The smallest.
-    Min,
-    /// The greatest.
-    Max,
-    /// The variance of a sample.
-    Var,
-    /// The standard deviation of a sample.
-    Std,
-    /// The first.
-    First,
-    /// The last.
-    Last,
-    /// The last so many, newest first.
-    LastN(u32),
-    /// How many different ones.
-    DistinctCount,
-    /// The one at this rank, in ten-thousandths.
-    Percentile(u32),
-    /// The most frequent ones.
-    TopK(u32),
-}
-
-/// An aggregate of a view's events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aggregate {
-    /// The function.
-    pub function: Function,
-    /// The source's column and its type; `None` counts events.
-    pub input: Option<Column>,
-    /// How long the window is; `None` is everything.
-    pub window: Option<Micros>,
-    /// What its tail is rounded to.
-    pub hop: Micros,
-}
-
 /// An aggregate that can't be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{function:?} can't be computed of {}", .input.as_ref().map_or_else(|| "events".to_owned(), DataType::to_string))]
+#[error("{function} can't be computed of {}", .input.as_ref().map_or_else(|| "events".to_owned(), DataType::to_string))]
 pub struct Unsupported {
     /// The function.
     pub function: Function,
     /// The type of its input.
     pub input: Option<DataType>,
-}
-
-/// Whether a function can be computed of values of a type; `None` stands for events themselves.
-#[must_use]
-pub fn accepts(function: Function, input: Option<&DataType>) -> bool {
-    let Some(input) = input else { return function == Function::Count };
-    match function {
-        Function::Count => true,
-        Function::Sum | Function::Mean | Function::Var | Function::Std | Function::Percentile(_) => matches!(
-            input,
-            DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64 | DataType::Decimal(..)
-        ),
-        Function::Min | Function::Max => Class::of(input).is_some() && *input != DataType::Json,
-        Function::First | Function::Last | Function::LastN(_) | Function::DistinctCount | Function::TopK(_) => {
-            Class::of(input).is_some()
-        }
-    }
 }
 
 /// The aggregates of a view, taken apart into what is kept of its events.
@@ -174,11 +113,21 @@ impl Answer<'_> {
 const DECIMAL_DIGITS: u32 = 38;
 
 impl Windows {
+    /// What the features of a view need; `None` for a view without aggregates.
+    ///
+    /// # Errors
+    /// A function that can't be computed of its input's type.
+    pub fn of(view: &FeatureView) -> Result<Option<Self>, Unsupported> {
+        let aggregates: Option<Vec<&Aggregate>> =
+            view.features.iter().map(|feature| feature.aggregate.as_ref()).collect();
+        aggregates.map(Self::new).transpose()
+    }
+
     /// What these aggregates, one for each feature, need.
     ///
     /// # Errors
     /// A function that can't be computed of its input's type.
-    pub fn of<'a>(aggregates: impl IntoIterator<Item = &'a Aggregate>) -> Result<Self, Unsupported> {
+    pub fn new<'a>(aggregates: impl IntoIterator<Item = &'a Aggregate>) -> Result<Self, Unsupported> {
         let mut windows = Self { inputs: Vec::new(), groups: Vec::new(), features: Vec::new() };
         for aggregate in aggregates {
             let feature = windows.feature(aggregate)?;
@@ -190,7 +139,11 @@ impl Windows {
     fn feature(&mut self, aggregate: &Aggregate) -> Result<Feature, Unsupported> {
         let Aggregate { function, input, window, hop } = aggregate;
         let data_type = input.as_ref().map(|input| &input.data_type);
-        if !accepts(*function, data_type) {
+        let fits = match data_type {
+            None => *function == Function::Count,
+            Some(data_type) => function.output(data_type).is_some(),
+        };
+        if !fits {
             return Err(Unsupported { function: *function, input: data_type.cloned() });
         }
         let spec = Spec {

@@ -2,13 +2,14 @@
 
 use std::cmp::Ordering;
 
+use super::Answer;
 use super::bins::Bins;
 use super::distinct::Distinct;
 use super::double::Double;
 use super::ranked::{Candidate, Ranked, keep_last};
 use super::top::Counts;
 use super::value::{Class, Held, Value};
-use super::{Answer, Function};
+use crate::definition::Function;
 use crate::time::Micros;
 
 /// What kind of partial aggregate a function is made from.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::super::{Aggregate, Answer, Function, RELATIVE_ERROR, Value};
+use super::super::{Answer, RELATIVE_ERROR, Value};
+use crate::definition::{Aggregate, Function};
 use crate::time::Micros;
 
 /// One event with a value of each class.
