@@ -19,6 +19,7 @@ mod distinct;
 mod double;
 mod partial;
 mod ranked;
+mod run;
 mod top;
 mod value;
 
@@ -27,9 +28,10 @@ mod tests;
 
 pub use bins::RELATIVE_ERROR;
 pub use codec::BadTile;
-pub use cover::{Cover, TileId, base_tile};
+pub use cover::{Cover, TileId, base_tile, tail};
 pub use distinct::EXACT as DISTINCT_EXACT;
 pub use partial::{Kind, Partial, Spec};
+pub use run::Run;
 pub use top::KEPT as TOP_KEPT;
 pub use value::{Class, Value};
 

@@ -3,6 +3,7 @@
 mod as_of;
 pub(crate) mod bench;
 mod computed;
+pub(crate) mod windows;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use tidegate_schemas::catalog::Selection;
 
 use super::*;
 use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, weather};
+use crate::service::tests::windows::windowed;
 use crate::service::{AuditRequest, Sample, Split};
 
 /// Every hour of two days at two airports, with a label.
@@ -185,6 +186,23 @@ async fn a_diff_names_exactly_what_changed_and_why() {
     bench.seal("fourth", named).await.unwrap();
     let error = bench.diff("first", Some("fourth")).await.unwrap_err();
     assert!(error.message.contains("origin_weather__temp"), "{error}");
+}
+
+/// A late report changes what windows hold that held newer ones already.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_are_sealed_verified_and_compared() {
+    let bench = bench().await;
+    bench.apply(&windowed()).await.unwrap();
+    let sealed = bench.seal("first", request(bench.uploaded().await)).await.unwrap();
+    assert_eq!(sealed.result.columns.len(), 6);
+    bench.ingest("b2", weather(&[("JFK", 19, 19.0)])).await.unwrap();
+    assert_eq!(bench.verify("first").await.unwrap().differences, []);
+    let changed = bench.diff("first", None).await.unwrap();
+    let of = |feature: &str| changed.iter().filter(|line| line.contains(feature)).cloned().collect::<Vec<_>>();
+    let mut expect = vec!["38 mean_6h null 19.0 late arrival 1 2".to_owned()];
+    expect.extend((20..25).map(|hour| format!("{} mean_6h 20.0 19.5 other events 1 2", hour * 2)));
+    assert_eq!(of("mean_6h"), expect);
+    assert_eq!(of("reports").len(), 48 - 19);
 }
 
 #[tokio::test(flavor = "multi_thread")]
