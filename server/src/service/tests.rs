@@ -3,7 +3,7 @@
 mod as_of;
 pub(crate) mod bench;
 mod computed;
-pub(crate) mod windows;
+pub(crate) mod windowed_sets;
 
 use std::sync::Arc;
 

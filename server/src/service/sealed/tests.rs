@@ -10,7 +10,7 @@ use tidegate_schemas::catalog::Selection;
 
 use super::*;
 use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, weather};
-use crate::service::tests::windows::windowed;
+use crate::service::tests::windowed_sets::windowed;
 use crate::service::{AuditRequest, Sample, Split};
 
 /// Every hour of two days at two airports, with a label.
