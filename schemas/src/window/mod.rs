@@ -99,8 +99,9 @@ impl Answer<'_> {
         i64::try_from(value).map_or(Self::OutOfRange, |value| Self::Value(Value::Int(value)))
     }
 
+    /// What is computed is one NaN, whichever came of the order of the terms.
     fn float(value: f64) -> Self {
-        Self::Value(Value::Float(value))
+        Self::Value(Value::Float(if value.is_nan() { f64::NAN } else { value }))
     }
 
     fn decimal(value: i128) -> Self {
