@@ -37,7 +37,10 @@ async fn check(world: &World, seed: u64) {
     let fast = world.run(&spec).await;
     assert_eq!(fast.schema(), naive.schema(), "{}", again());
     for (number, (left, right)) in fast.columns().iter().zip(naive.columns()).enumerate() {
-        assert_eq!(left, right, "column {}; {}", fast.schema().field(number).name(), again());
+        for row in 0..left.len() {
+            let (left, right) = (left.slice(row, 1), right.slice(row, 1));
+            assert_eq!(left, right, "row {row} of {}; {}", fast.schema().field(number).name(), again());
+        }
     }
     for (number, asked) in world.asked.iter().enumerate() {
         let column = fast.column_by_name(&format!("f{number}")).expect("a feature");
