@@ -360,6 +360,22 @@ async fn an_audit_counts_what_a_naive_join_leaks() {
     assert!(note.contains("not recorded") && note.contains("3 values"), "{note}");
 }
 
+/// An event that becomes known late leaks into every row whose windows it would be in until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_looks_into_windows() {
+    let bench = bench().await;
+    let late = windowed().replace("    online: false\n", "    online: false\n    availability: {delay: 3h}\n");
+    bench.apply(&late).await.unwrap();
+    let training_set = request(bench.uploaded().await);
+    let rows = bench.service.audit(&bench.me, &AuditRequest { training_set, margin: 0 }).await.unwrap();
+    let rows = rows.collect().await.unwrap().remove(0);
+    let features: Vec<&str> = rows["feature"].as_string::<i32>().iter().flatten().collect();
+    assert_eq!(features, ["temp", "mean_6h", "reports"]);
+    // Three rows for each of the three reports; of the mean, three more rows each have a value by right.
+    assert_eq!(rows["leaked"].as_primitive::<UInt64Type>().values(), &[0, 9, 9]);
+    assert_eq!(rows["present"].as_primitive::<UInt64Type>().values()[1..], [9, 96]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn splits_and_samples_come_before_the_join() {
     let bench = bench().await;
