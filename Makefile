@@ -13,7 +13,7 @@ BINARY := $(TARGET_DIR)/debug/tidegate
 CARGO_BUILD := cargo build --locked --workspace --all-targets
 BUILD_ENV := for line in $$(.ci/install-build-tools); do export "$$line"; done
 
-.PHONY: help build demo test verify bench-pit bench-online bench-materialize soak fmt clean-venv
+.PHONY: help build demo test verify bench-pit bench-windows bench-online bench-materialize soak fmt clean-venv
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ soak: build ## The random tests with the counts of a release: about an hour
 
 bench-pit: build $(VENV)/.tests ## Time the point-in-time join beside DuckDB and Polars; BENCH_ARGS="--scale 1" for the full sizes
 	$(PY) integration-tests/bench/pit.py --binary "$(BINARY)" $(BENCH_ARGS)
+
+bench-windows: build $(VENV)/.tests ## Time windowed aggregates beside DuckDB's range join and window functions; BENCH_ARGS="--scale 1" for the full sizes
+	$(PY) integration-tests/bench/windows.py --binary "$(BINARY)" $(BENCH_ARGS)
 
 bench-online: build $(VENV)/.tests ## Time lookups beside an empty gRPC call, Redis and Feast (where installed); BENCH_ARGS="--entities 1000000" for a million entities
 	$(PY) integration-tests/bench/online.py --binary "$(BINARY)" $(BENCH_ARGS)

@@ -51,10 +51,25 @@ pub struct ViewExplained {
     pub outcomes: BTreeMap<String, u64>,
     /// The winner if there is one, then the others nearest to the row's time, nearest first.
     pub candidates: Vec<Candidate>,
-    /// For each feature the index of the candidate whose value the row gets; none where it gets a null for want of one.
+    /// For each feature the index of the candidate whose value the row gets; none where it gets a null for want of one, and for
+    /// aggregates.
     pub features: Vec<(String, Option<usize>)>,
-    /// The candidates' values: a row for each, a column for each feature.
+    /// The candidates' values: a row for each, a column for each feature; of aggregates those of the columns they are computed
+    /// from.
     pub values: RecordBatch,
+    /// What aggregates were computed over, by feature; empty for a view without.
+    pub windows: BTreeMap<String, WindowSource>,
+    /// Of a view of aggregates what the row gets: one row.
+    pub result: Option<RecordBatch>,
+}
+
+/// What an aggregate was computed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSource {
+    /// Its window holds events after this time, up to the row's; none where it has no start.
+    pub after: Option<Micros>,
+    /// Observations in it, also those in which the column is null.
+    pub counted: u64,
 }
 
 /// An observation with the row's keys.
@@ -119,8 +134,10 @@ fn encode(row: &RecordBatch) -> Result<Bytes> {
 
 fn view(wire: v1::ViewExplained) -> Result<ViewExplained> {
     let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
-    let values = StreamReader::try_new(wire.values.as_ref(), None)?;
-    let schema = values.schema();
+    let window = |it: &v1::FeatureSource| {
+        let window = it.window.as_ref()?;
+        Some((it.output.clone(), WindowSource { after: window.after, counted: window.counted }))
+    };
     Ok(ViewExplained {
         view: wire.view,
         table: wire.table,
@@ -132,9 +149,17 @@ fn view(wire: v1::ViewExplained) -> Result<ViewExplained> {
         without_event_time: wire.without_event_time,
         outcomes: wire.outcomes.into_iter().map(|it| (it.outcome, it.count)).collect(),
         candidates: wire.candidates.into_iter().map(candidate).collect(),
+        windows: wire.features.iter().filter_map(window).collect(),
+        result: if wire.result.is_empty() { None } else { Some(batch(&wire.result)?) },
         features: wire.features.into_iter().map(|it| (it.output, it.candidate.map(index))).collect(),
-        values: concat_batches(&schema, &values.collect::<std::result::Result<Vec<_>, _>>()?)?,
+        values: batch(&wire.values)?,
     })
+}
+
+fn batch(bytes: &[u8]) -> Result<RecordBatch> {
+    let batches = StreamReader::try_new(bytes, None)?;
+    let schema = batches.schema();
+    Ok(concat_batches(&schema, &batches.collect::<std::result::Result<Vec<_>, _>>()?)?)
 }
 
 fn candidate(wire: v1::Candidate) -> Candidate {

@@ -65,3 +65,13 @@ def test_materialization_is_timed_once_it_is_right(tmp_path: Path) -> None:
         "25 views x 100 rows, by command line": [2500],
     }
     assert all(run["per_second"] > 0 for found in runs.values() for run in found)
+
+
+def test_windows_equal_their_peers(tmp_path: Path) -> None:
+    binary = Path(os.environ["TIDEGATE_BIN"])
+    if not (binary.parent / "examples" / "pit").exists():
+        pytest.skip("the example `pit` is not built; `make build` builds it")
+    command = [sys.executable, str(BENCH / "windows.py"), "--binary", str(binary), "--bench-data", str(tmp_path)]
+    done = subprocess.run([*command, "--check-only", "--scale", "0.001"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": equal") == 4, done.stdout

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
-use tidegate_client::explain::{Candidate, ExplainOptions, ViewExplained};
+use tidegate_client::explain::{Candidate, ExplainOptions, ViewExplained, WindowSource};
 use tidegate_client::flight::TrainingSetOptions;
 use tidegate_client::{Client, Selection};
 use tidegate_schemas::catalog::{Catalog, Resolved};
@@ -151,6 +151,10 @@ fn print(told: &ViewExplained, out: &mut Output) -> Result<()> {
     }
     let options = FormatOptions::default().with_display_error(true);
     for (output, candidate) in &told.features {
+        if let Some(window) = told.windows.get(output) {
+            out.line(format!("  {output} = {}", window_words(told, output, *window)?))?;
+            continue;
+        }
         let column = told.values.column_by_name(output).filter(|_| candidate.is_some());
         let value = match column.zip(*candidate) {
             Some((column, row)) => {
@@ -162,6 +166,18 @@ fn print(told: &ViewExplained, out: &mut Output) -> Result<()> {
         out.line(format!("  {output} = {value}"))?;
     }
     table(told, out)
+}
+
+/// An aggregate's value, and what it was computed from.
+fn window_words(told: &ViewExplained, output: &str, window: WindowSource) -> Result<String> {
+    let options = FormatOptions::default().with_display_error(true).with_null("null");
+    let value = match told.result.as_ref().and_then(|result| result.column_by_name(output)) {
+        Some(column) => ArrayFormatter::try_new(column, &options)?.value(0).to_string(),
+        None => "null".to_owned(),
+    };
+    let since =
+        window.after.map_or_else(|| "since the beginning".to_owned(), |after| format!("after {}", instant(after)));
+    Ok(format!("{value}, from {} observations {since}", window.counted))
 }
 
 fn table(told: &ViewExplained, out: &mut Output) -> Result<()> {
@@ -201,6 +217,8 @@ fn words(outcome: &str) -> &str {
         "LATER_EVENT_TIME_WON" => "superseded: later event time",
         "LATER_CREATED_TIME_WON" => "superseded: later created time",
         "LATER_ADDRESS_WON" => "superseded: same times, written later",
+        "COUNTED" => "counted",
+        "BEFORE_WINDOW" => "before every window",
         other => other,
     }
 }
@@ -211,6 +229,10 @@ fn to_json(told: &ViewExplained) -> Result<Value> {
         told.candidates.iter().zip(values).map(|(candidate, values)| candidate_to_json(candidate, values)).collect();
     let features: Map<String, Value> =
         told.features.iter().map(|(output, candidate)| (output.clone(), json!(candidate))).collect();
+    let window = |(output, window): (&String, &WindowSource)| {
+        (output.clone(), json!({"after": window.after.map(instant), "counted": window.counted}))
+    };
+    let result = told.result.as_ref().map(objects).transpose()?.and_then(|rows| rows.into_iter().next());
     Ok(json!({
         "view": told.view,
         "table": told.table,
@@ -222,6 +244,8 @@ fn to_json(told: &ViewExplained) -> Result<Value> {
         "without_event_time": told.without_event_time,
         "outcomes": told.outcomes,
         "features": features,
+        "windows": told.windows.iter().map(window).collect::<Map<_, _>>(),
+        "result": result,
         "candidates": candidates,
     }))
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ class Candidate:
 
     `outcome` is `WON`, `EXPIRED` (it won, and is older than the ttl), or why it lost: `AFTER_ROW_TIME`, `NEVER_KNOWN`,
     `NOT_YET_KNOWN`, `CUT_BY_AS_OF`, `NO_LONGER_VALID`, `LATER_EVENT_TIME_WON`, `LATER_CREATED_TIME_WON`, `LATER_ADDRESS_WON`.
+    Where features are aggregates nothing wins: an event is `COUNTED` by a window at least, or from `BEFORE_WINDOW`, and `values`
+    are those of the columns that are aggregated.
     `version` is the table version that added its `file`, `row` its zero-based number there.
     """
 
@@ -36,11 +38,20 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Window:
+    """What an aggregate was computed over: events `after` this time (None: from the beginning) up to the row's, so many `counted`."""
+
+    after: datetime | None
+    counted: int
+
+
+@dataclass(frozen=True)
 class ViewExplained:
     """What one view gives a row, and why.
 
     `candidates` are the winner, if there is one, and the others nearest to the row's time; `outcomes` counts all. `sources` says
-    for each feature whose value the row gets: None where it gets a null for want of one.
+    for each feature whose value the row gets: None where it gets a null for want of one, and for aggregates, which have `windows`
+    and a `result` instead.
     """
 
     view: str
@@ -54,6 +65,8 @@ class ViewExplained:
     outcomes: Mapping[str, int]
     candidates: list[Candidate]
     sources: Mapping[str, Candidate | None]
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    result: Mapping[str, Any] | None = None
 
     @property
     def winner(self) -> Candidate | None:
@@ -63,6 +76,8 @@ class ViewExplained:
     @property
     def values(self) -> dict[str, Any]:
         """The features as a training set would hold them."""
+        if self.result is not None:
+            return dict(self.result)
         return {name: None if found is None else found.values[name] for name, found in self.sources.items()}
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -100,7 +115,14 @@ def explained(message: flight_pb2.ViewExplained) -> ViewExplained:
             found.output: candidates[found.candidate] if found.HasField("candidate") else None
             for found in message.features
         },
+        windows={found.output: _window(found.window) for found in message.features if found.HasField("window")},
+        result=pa.ipc.open_stream(message.result).read_all().to_pylist()[0] if message.result else None,
     )
+
+
+def _window(message: flight_pb2.WindowSource) -> Window:
+    after = _time(message.after) if message.HasField("after") else None
+    return Window(after, message.counted)
 
 
 def _candidate(message: flight_pb2.Candidate, values: Mapping[str, Any]) -> Candidate:

@@ -249,9 +249,13 @@ pub struct ViewExplained {
     pub candidates: ::prost::alloc::vec::Vec<Candidate>,
     #[prost(message, repeated, tag = "11")]
     pub features: ::prost::alloc::vec::Vec<FeatureSource>,
-    /// The candidates' values: an Arrow IPC stream of one batch, a row for each candidate, a column for each feature.
+    /// The candidates' values: an Arrow IPC stream of one batch, a row for each candidate, a column for each feature. Of aggregates
+    /// those of the columns they are computed from, of counted rows their event times.
     #[prost(bytes = "bytes", tag = "12")]
     pub values: ::prost::bytes::Bytes,
+    /// Of a view whose features are aggregates: an Arrow IPC stream of one row, what the row gets. Else empty.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub result: ::prost::bytes::Bytes,
 }
 impl ::prost::Name for ViewExplained {
     const NAME: &'static str = "ViewExplained";
@@ -284,7 +288,8 @@ impl ::prost::Name for OutcomeCount {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Candidate {
     /// WON, EXPIRED (it won, and is older than the ttl), AFTER_ROW_TIME, NEVER_KNOWN, NOT_YET_KNOWN, CUT_BY_AS_OF, NO_LONGER_VALID,
-    /// LATER_EVENT_TIME_WON, LATER_CREATED_TIME_WON or LATER_ADDRESS_WON.
+    /// LATER_EVENT_TIME_WON, LATER_CREATED_TIME_WON or LATER_ADDRESS_WON; for aggregates, where nothing wins, COUNTED (it is in a
+    /// window at least) or BEFORE_WINDOW (it is older than every window).
     #[prost(string, tag = "1")]
     pub outcome: ::prost::alloc::string::String,
     /// Path in the table's folder.
@@ -322,9 +327,12 @@ impl ::prost::Name for Candidate {
 pub struct FeatureSource {
     #[prost(string, tag = "1")]
     pub output: ::prost::alloc::string::String,
-    /// Index of the candidate whose value the row gets; unset where it gets a null for want of one.
+    /// Index of the candidate whose value the row gets; unset where it gets a null for want of one, and for aggregates.
     #[prost(uint32, optional, tag = "2")]
     pub candidate: ::core::option::Option<u32>,
+    /// Of an aggregate: the window it is computed over.
+    #[prost(message, optional, tag = "3")]
+    pub window: ::core::option::Option<WindowSource>,
 }
 impl ::prost::Name for FeatureSource {
     const NAME: &'static str = "FeatureSource";
@@ -334,6 +342,25 @@ impl ::prost::Name for FeatureSource {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/tidegate.flight.v1.FeatureSource".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WindowSource {
+    /// The window holds events after this time, up to the row's. Unset: it has no start.
+    #[prost(int64, optional, tag = "1")]
+    pub after: ::core::option::Option<i64>,
+    /// Observations in it, also those in which the column is null.
+    #[prost(uint64, tag = "2")]
+    pub counted: u64,
+}
+impl ::prost::Name for WindowSource {
+    const NAME: &'static str = "WindowSource";
+    const PACKAGE: &'static str = "tidegate.flight.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tidegate.flight.v1.WindowSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/tidegate.flight.v1.WindowSource".into()
     }
 }
 /// DoPut: keeps the batches for later TrainingSet calls of the same principal; the PutResult's metadata is a SpineUploaded.

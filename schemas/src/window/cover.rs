@@ -30,6 +30,13 @@ pub fn base_tile(event: Micros, hop: Micros) -> i64 {
     event.div_euclid(hop) - i64::from(event.rem_euclid(hop) == 0)
 }
 
+/// What a window at a time begins after: `round_down(at - window, hop)`.
+#[inline]
+#[must_use]
+pub fn tail(window: Micros, hop: Micros, at: Micros) -> Micros {
+    at.saturating_sub(window).div_euclid(hop).saturating_mul(hop)
+}
+
 /// The highest level that windows of so many hops are worth: the largest tiles of which two fit.
 pub(super) fn top_level(hops: i64) -> u8 {
     let mut top = 0;
@@ -41,6 +48,14 @@ pub(super) fn top_level(hops: i64) -> u8 {
 
 /// Beyond this a tile has more hops than time has microseconds.
 const MOST_LEVELS: u8 = 20;
+
+impl TileId {
+    /// The first base tile that it covers.
+    #[must_use]
+    pub fn first_base(self) -> i64 {
+        self.index << (BITS_PER_LEVEL * u32::from(self.level))
+    }
+}
 
 /// The tiles of one level above another, upwards.
 #[inline]

@@ -19,6 +19,7 @@ mod distinct;
 mod double;
 mod partial;
 mod ranked;
+mod run;
 mod top;
 mod value;
 
@@ -27,9 +28,10 @@ mod tests;
 
 pub use bins::RELATIVE_ERROR;
 pub use codec::BadTile;
-pub use cover::{Cover, TileId, base_tile};
+pub use cover::{Cover, TileId, base_tile, tail};
 pub use distinct::EXACT as DISTINCT_EXACT;
 pub use partial::{Kind, Partial, Spec};
+pub use run::Run;
 pub use top::KEPT as TOP_KEPT;
 pub use value::{Class, Value};
 
@@ -97,8 +99,9 @@ impl Answer<'_> {
         i64::try_from(value).map_or(Self::OutOfRange, |value| Self::Value(Value::Int(value)))
     }
 
+    /// What is computed is one NaN, whichever came of the order of the terms.
     fn float(value: f64) -> Self {
-        Self::Value(Value::Float(value))
+        Self::Value(Value::Float(if value.is_nan() { f64::NAN } else { value }))
     }
 
     fn decimal(value: i128) -> Self {

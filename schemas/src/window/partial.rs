@@ -130,7 +130,7 @@ impl Spec {
     }
 
     /// Which of two values is the more extreme, or the further from the middle of time, as this kind has it.
-    fn wins(&self, order: Ordering) -> bool {
+    pub(super) fn wins(&self, order: Ordering) -> bool {
         match self.kind {
             Kind::Min | Kind::First => order.is_lt(),
             _ => order.is_gt(),
@@ -280,7 +280,7 @@ fn whole(value: Value<'_>) -> i128 {
     }
 }
 
-fn plus(sum: i128, more: i128) -> i128 {
+pub(super) fn plus(sum: i128, more: i128) -> i128 {
     match (at_end(sum), at_end(more)) {
         (true, _) => sum,
         (_, true) => more,

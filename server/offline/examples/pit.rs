@@ -2,7 +2,8 @@
 //!
 //! The spec is the question that integration-tests/bench/contenders.py asks of everyone: `spine` (a Parquet file), `spine_time`,
 //! `views` of `{name, table, keys: {spine column: table column}, event_time, created_time?, ttl_us?, features?}` over Delta
-//! tables, `full_names?` and `memory_bytes?`. The tables are open before the clock starts; it stops with the whole result
+//! tables, `full_names?` and `memory_bytes?`. A view of windows has `aggregates` of `{output, fn, column, window_us?, hop_us}`
+//! instead of features. The tables are open before the clock starts; it stops with the whole result
 //! in memory as Arrow. Each run prints a line of JSON. `--floor` prints one more: how long the same threads take to decode
 //! the keys and times of all files with parquet's own reader and do nothing else, beside the join's own first phase.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints figures and reads the clock")]
@@ -28,7 +29,9 @@ use tidegate_offline::point_in_time::{Feature, Key, Nulls, Spec, View, plan};
 use tidegate_offline::runtime::{Runtime, Settings};
 use tidegate_offline::table::snapshot::Snapshot;
 use tidegate_offline::table::{Location, Table};
+use tidegate_schemas::definition::{Aggregate, Column, Function};
 use tidegate_schemas::time::{Availability, UpperBound};
+use tidegate_schemas::types::DataType;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -170,13 +173,18 @@ fn view(view: &Value, full_names: bool, snapshot: Arc<Snapshot>) -> Outcome<View
             !special.chain(keys.iter().map(|key| &key.table_column)).any(|column| column == field.name())
         }
     };
-    let feature = |field: &FieldRef| Feature {
+    let plain = |field: &FieldRef| Feature {
         column: field.name().clone(),
         output: if full_names { format!("{alias}__{}", field.name()) } else { field.name().clone() },
         data_type: field.data_type().clone(),
+        aggregate: None,
+    };
+    let features = match view["aggregates"].as_array() {
+        Some(asked) => asked.iter().map(|asked| aggregate(asked, &snapshot)).collect::<Outcome<_>>()?,
+        None => snapshot.schema.fields().iter().filter(chosen).map(plain).collect(),
     };
     Ok(View {
-        features: snapshot.schema.fields().iter().filter(chosen).map(feature).collect(),
+        features,
         alias,
         keys,
         event_time,
@@ -189,6 +197,34 @@ fn view(view: &Value, full_names: bool, snapshot: Arc<Snapshot>) -> Outcome<View
         event_time_output: None,
         status_output: None,
         snapshot,
+    })
+}
+
+/// A feature over a window of events.
+fn aggregate(asked: &Value, snapshot: &Snapshot) -> Outcome<Feature> {
+    let column = text(asked, "column")?;
+    let stored = snapshot.schema.field_with_name(&column)?.data_type();
+    let data_type = DataType::from_arrow(stored).ok_or_else(|| format!("{stored} can't be aggregated"))?;
+    let function = match text(asked, "fn")?.as_str() {
+        "count" => Function::Count,
+        "sum" => Function::Sum,
+        "mean" => Function::Mean,
+        "min" => Function::Min,
+        "max" => Function::Max,
+        "std" => Function::Std,
+        "last" => Function::Last,
+        "distinct_count" => Function::DistinctCount,
+        other => return Err(format!("no function `{other}` here").into()),
+    };
+    let output = function.output(&data_type).ok_or_else(|| format!("no {function} of {data_type}"))?;
+    let window = asked["window_us"].as_i64();
+    let hop = asked["hop_us"].as_i64().ok_or("a window has no `hop_us`")?;
+    let input = Some(Column { name: column.clone(), data_type });
+    Ok(Feature {
+        column,
+        output: text(asked, "output")?,
+        data_type: output.to_arrow(),
+        aggregate: Some(Aggregate { function, input, window, hop }),
     })
 }
 

@@ -44,7 +44,7 @@ impl Tidegate {
         let spine = spine(&columns, rows, as_of)?;
         let resolved = project.catalog.resolve(&request.selection, request.full_names)?;
         let place = self.admission.training_sets.place().await?;
-        let observed = self.observed(&project, &resolved, spine).await?;
+        let observed = self.observed(&project, &resolved, spine, as_of).await?;
         drop(place);
         let answer = self.online.answer(&compiled.plan, &observed, rows, as_of, &request.options())?;
         let computed = compiled.compute(&answer, request, true)?;
@@ -59,6 +59,7 @@ impl Tidegate {
         project: &Arc<Versioned>,
         resolved: &Resolved,
         spine: RecordBatch,
+        as_of: Micros,
     ) -> Result<Vec<Observed>> {
         let catalog = &project.catalog;
         let whole = whole_views(resolved);
@@ -79,7 +80,11 @@ impl Tidegate {
             let event = take()?;
             let event = event.as_primitive_opt::<TimestampMicrosecondType>();
             let event = event.ok_or_else(|| Error::internal("the join returned no event time where one is due"))?;
-            Ok(Observed { event: event.clone(), features })
+            // Windows are there for every entity and are of the time asked for, whatever they hold.
+            let windowed = used.view.is_windowed();
+            let event =
+                if windowed { TimestampMicrosecondArray::from_value(as_of, event.len()) } else { event.clone() };
+            Ok(Observed { event, features })
         };
         whole.views.iter().map(view).collect()
     }

@@ -128,6 +128,8 @@ struct Compared {
     left: usize,
     right: usize,
     event_times: (usize, usize),
+    /// Whether values are made of many observations.
+    windowed: bool,
     source: String,
     versions: (i64, i64),
 }
@@ -157,6 +159,7 @@ impl Comparison {
                     left: left.at,
                     right: right.at,
                     event_times: (left.event_time, right.event_time),
+                    windowed: left.windowed,
                     source: left.source,
                     versions: (left.version, right.version),
                     name,
@@ -222,7 +225,9 @@ impl Comparison {
         };
         let before: Vec<Option<Micros>> = found.iter().map(|f| event_time(left, of(f).event_times.0, f.row)).collect();
         let after: Vec<Option<Micros>> = found.iter().map(|f| event_time(right, of(f).event_times.1, f.row)).collect();
-        let reasons = before.iter().zip(&after).map(|(before, after)| self.reason(*before, *after));
+        type Times<'a> = (&'a Option<Micros>, &'a Option<Micros>);
+        let reason = |(found, (before, after)): (&Found, Times<'_>)| self.reason(of(found), *before, *after);
+        let reasons = found.iter().zip(before.iter().zip(&after)).map(reason);
         let rows = UInt64Array::from_iter_values(found.iter().map(|found| first_row + found.row as u64));
         let places = UInt64Array::from_iter_values(found.iter().map(|found| found.row as u64));
         let columns: Vec<ArrayRef> = vec![
@@ -249,11 +254,12 @@ impl Comparison {
         Ok(StructArray::from(columns))
     }
 
-    /// Why a value is another one, told by the event times of the two observations it came from.
-    fn reason(&self, before: Option<Micros>, after: Option<Micros>) -> &'static str {
+    /// Why a value is another one, told by the event times of the two observations it came from, of windows the newest ones.
+    fn reason(&self, of: &Compared, before: Option<Micros>, after: Option<Micros>) -> &'static str {
         match after {
             // None is less than any time.
             _ if after < before => "removed",
+            _ if after == before && of.windowed => "other events",
             _ if after == before => "correction",
             // It had happened when the set was sealed, and the table did not have it yet.
             Some(at) if at <= self.sealed_at => "late arrival",
@@ -281,6 +287,7 @@ fn texts(found: &[Found], batch: &RecordBatch, at: impl Fn(usize) -> usize) -> R
 struct Added {
     at: usize,
     event_time: usize,
+    windowed: bool,
     source: String,
     version: i64,
 }
@@ -297,6 +304,7 @@ fn columns(reading: &Reading) -> Result<Vec<(String, Added)>> {
         let added = |place: usize| Added {
             at: place,
             event_time: at.event_time,
+            windowed: view.is_windowed(),
             source: view.snapshot.name.clone(),
             version: view.snapshot.version,
         };

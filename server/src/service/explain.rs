@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use tidegate_offline::point_in_time::explain::explain;
-pub use tidegate_offline::point_in_time::explain::{Candidate, Explanation, FeatureSource, Outcome};
+pub use tidegate_offline::point_in_time::explain::{Candidate, Explanation, FeatureSource, Outcome, WindowSource};
 use tidegate_schemas::catalog::{Resolved, ResolvedFeature, nearest};
 
 use super::training_set::{At, spec};

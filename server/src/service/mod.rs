@@ -35,7 +35,7 @@ pub use audit::AuditRequest;
 pub use batches::Batches;
 pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
 pub use error::{Error, Result};
-pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome};
+pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome, WindowSource};
 pub use ingest::{IngestRequest, Ingested};
 pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
 pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};

@@ -4,6 +4,7 @@ mod as_of;
 pub(crate) mod bench;
 mod computed;
 mod windows;
+pub(crate) mod windowed_sets;
 
 use std::sync::Arc;
 

@@ -296,6 +296,7 @@ fn view(used: &ResolvedView, snapshot: Arc<Snapshot>, options: &Options) -> View
         column: taken.feature.column.clone(),
         output: taken.output.clone(),
         data_type: taken.feature.data_type.to_arrow(),
+        aggregate: taken.feature.aggregate.clone(),
     };
     View {
         alias: used.alias.clone(),

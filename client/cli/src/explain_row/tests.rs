@@ -37,6 +37,8 @@ fn told() -> ViewExplained {
         candidates: vec![candidate("WON", 0, 1_000_000), candidate("NOT_YET_KNOWN", 7, 4_500_000)],
         features: vec![("temp".to_owned(), Some(0))],
         values: RecordBatch::try_from_iter_with_nullable([("temp", values, true)]).unwrap(),
+        windows: [].into(),
+        result: None,
     }
 }
 
@@ -52,6 +54,25 @@ fn json_holds_times_places_and_values() {
         (&json!("NOT_YET_KNOWN"), &json!(7), &Value::Null)
     );
     assert_eq!(late["known_at"], "1970-01-01T00:00:05.500Z");
+}
+
+#[test]
+fn aggregates_are_told_with_their_windows() {
+    let sum: ArrayRef = Arc::new(Float64Array::from(vec![2.5]));
+    let counted = WindowSource { after: Some(1_000_000), counted: 3 };
+    let told = ViewExplained {
+        features: vec![("temp".to_owned(), None)],
+        windows: [("temp".to_owned(), counted)].into(),
+        result: Some(RecordBatch::try_from_iter([("temp", sum)]).unwrap()),
+        ..told()
+    };
+    let words = window_words(&told, "temp", counted).unwrap();
+    assert_eq!(words, "2.5, from 3 observations after 1970-01-01T00:00:01Z");
+    let all = WindowSource { after: None, counted: 0 };
+    assert_eq!(window_words(&told, "other", all).unwrap(), "null, from 0 observations since the beginning");
+    let json = to_json(&told).unwrap();
+    assert_eq!(json["windows"]["temp"], json!({"after": "1970-01-01T00:00:01Z", "counted": 3}));
+    assert_eq!((&json["result"]["temp"], &json["features"]["temp"]), (&json!(2.5), &Value::Null));
 }
 
 #[test]

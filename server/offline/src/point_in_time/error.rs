@@ -3,6 +3,7 @@
 use arrow::datatypes::DataType;
 use datafusion::error::DataFusionError;
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::window::Unsupported;
 
 /// Result of planning or running a point-in-time join.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -124,6 +125,29 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// One entity's events are more than the memory pool has room for.
+    #[error(
+        "view `{view}`: the events of a single entity that windows over {windows} may count do not fit the memory that plans have; \
+         raise `plans.memory`, shorten the windows, or ask for fewer features at a time"
+    )]
+    WindowMemory {
+        /// The view.
+        view: String,
+        /// How far its windows reach back.
+        windows: String,
+        /// What the pool said.
+        source: Box<Error>,
+    },
+    /// A function that can't be computed of its input.
+    #[error(
+        "view `{view}`: an aggregate of its can't be computed; correct the feature's function or the type of its column"
+    )]
+    Aggregate {
+        /// The view.
+        view: String,
+        /// Which, and why.
+        source: Unsupported,
+    },
     /// The plan around the join.
     #[error("can't plan the point-in-time join")]
     Plan(#[from] DataFusionError),
@@ -149,9 +173,10 @@ impl Error {
             | Self::OneRow { .. }
             | Self::SpineValue { .. }
             | Self::SpineTooLong => ErrorKind::Invalid,
-            Self::TableColumn { .. } | Self::FeatureType { .. } => ErrorKind::Precondition,
+            Self::TableColumn { .. } | Self::FeatureType { .. } | Self::Aggregate { .. } => ErrorKind::Precondition,
             Self::FileGone { .. } => ErrorKind::Conflict,
             Self::File { .. } => ErrorKind::Corrupt,
+            Self::WindowMemory { .. } => ErrorKind::Exhausted,
             Self::Plan(_) => ErrorKind::Internal,
         }
     }

@@ -32,11 +32,12 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc::Sender;
 
 use super::files::Files;
-use super::gather::{ViewRead, gather};
+use super::gather::{Found, ViewRead, WindowRead, gather};
 use super::metrics::{JoinMetrics, ViewMetrics};
 use super::plan::{check, describe, output_schema};
 use super::scan::{self, Scan, Window, Winner, finished};
 use super::spine::{self, SpineIndex, SpineRows};
+use super::windows;
 use super::{EXPIRED, Error, Feature, Nulls, Result, Spec, View};
 
 /// Rows of a piece of the spine, at most: rows are numbered by 32 bits.
@@ -173,7 +174,7 @@ fn reads(of: usize, view: &View, set: &ExecutionPlanMetricsSet) -> Vec<Read> {
         let metrics = ViewMetrics::new(set, &view.alias);
         Read { of, view: Arc::new(view), needed, metrics }
     };
-    if view.nulls == Nulls::Keep {
+    if view.nulls == Nulls::Keep || view.is_windowed() {
         return vec![read(view.clone(), None)];
     }
     let of_feature = |feature: &Feature| {
@@ -278,14 +279,50 @@ impl Join {
     /// Bytes held per row of a piece beside the row itself, about: its times, its key's ids, slots and winners.
     fn joined_row_bytes(&self) -> usize {
         let keys: usize = self.spec.views.iter().map(|view| view.keys.len() + 1).sum();
-        keys * KEY_BYTES + self.spec.views.len() * scan::WINNER_BYTES + self.workers * scan::SLOT_BYTES
+        let windowed = self.spec.views.iter().filter(|view| view.is_windowed()).flat_map(|view| &view.features);
+        let values: usize = windowed.map(|feature| width(&feature.data_type).unwrap_or(VARYING_BYTES)).sum();
+        keys * KEY_BYTES + self.spec.views.len() * scan::WINNER_BYTES + self.workers * scan::SLOT_BYTES + values
     }
 
-    /// Phase 1, search after search; reads that look for the same share one.
-    async fn search(&self, indexes: &[Arc<SpineIndex>], rows: &SpineRows) -> PlanResult<Vec<Arc<ViewRead>>> {
+    /// Phase 1, view after view.
+    async fn search(&self, indexes: &[Arc<SpineIndex>], rows: &SpineRows) -> PlanResult<Vec<Found>> {
+        let mut of_winners = self.winners(indexes, rows).await?.into_iter();
+        let mut found = Vec::with_capacity(self.reads.len());
+        for read in &self.reads {
+            if read.view.is_windowed() {
+                found.push(Found::Windows(Arc::new(self.windows(read, &indexes[read.of], rows).await?)));
+            } else {
+                found.extend(of_winners.next().map(Found::Winners));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the windows of one view hold.
+    async fn windows(&self, read: &Read, index: &Arc<SpineIndex>, rows: &SpineRows) -> PlanResult<WindowRead> {
+        let _timer = read.metrics.scan_time.timer();
+        let (view, metrics) = (read.view.clone(), read.metrics.clone());
+        let (files, window) = self.open(read, rows).await?;
+        let search = windows::search::Search {
+            view: view.clone(),
+            files,
+            index: index.clone(),
+            window,
+            as_of: self.spec.as_of,
+            metrics: metrics.clone(),
+            memory: self.reservation.new_empty(),
+            workers: self.workers,
+        };
+        let (values, held) = search.run().await?;
+        Ok(WindowRead { view, index: index.clone(), values, _held: held, metrics })
+    }
+
+    /// Search after search for winners; reads that look for the same share one.
+    async fn winners(&self, indexes: &[Arc<SpineIndex>], rows: &SpineRows) -> PlanResult<Vec<Arc<ViewRead>>> {
         let (mut searches, mut search_of): (Vec<Search<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut finishing = JoinSet::new();
-        for read in &self.reads {
+        let reads = || self.reads.iter().filter(|read| !read.view.is_windowed());
+        for read in reads() {
             let index = &indexes[read.of];
             let known = searches.iter().position(|done| done.finds(read, index));
             let number = known.unwrap_or(searches.len());
@@ -316,7 +353,7 @@ impl Join {
             let (view, metrics) = (read.view.clone(), read.metrics.clone());
             Arc::new(ViewRead { view, files: files.clone(), index: index.clone(), winners: winners.clone(), metrics })
         };
-        Ok(self.reads.iter().zip(search_of).map(view_read).collect())
+        Ok(reads().zip(search_of).map(view_read).collect())
     }
 
     /// One search: the files it opened, the memory its slots hold, and what is left to do.
@@ -327,12 +364,8 @@ impl Join {
         rows: &SpineRows,
     ) -> PlanResult<(Arc<Files>, MemoryReservation, scan::Finish)> {
         let (view, metrics) = (read.view.clone(), read.metrics.clone());
-        let window = rows.span().map(|span| Window::new(&view, span, self.spec.as_of));
-        let wanted = |file: &_| window.is_some_and(|window| !window.misses_file(file, &view.event_time));
-        metrics.files.add(view.snapshot.files.len());
-        let files = Arc::new(Files::open(&view.snapshot, wanted).await?);
-        metrics.files_pruned.add(view.snapshot.files.len() - files.files.len());
-        self.reservation.try_grow(files.bytes() + scan::winner_bytes(index))?;
+        let (files, window) = self.open(read, rows).await?;
+        self.reservation.try_grow(scan::winner_bytes(index))?;
         let held = self.reservation.new_empty();
         let Some(window) = window else { return Ok((files, held, Box::new(Vec::new))) };
         held.try_grow(scan::worker_bytes(&view, index, self.workers))?;
@@ -343,17 +376,30 @@ impl Join {
             window,
             as_of: self.spec.as_of,
             needed: read.needed.clone(),
+            groups: None,
             metrics,
             memory: self.reservation.new_empty(),
         };
         Ok((files, held, scan::search(scan, self.workers).await?))
     }
 
+    /// Opens the files of a view that can matter to the spine, and says which times can; none where no row has one.
+    async fn open(&self, read: &Read, rows: &SpineRows) -> PlanResult<(Arc<Files>, Option<Window>)> {
+        let (view, metrics) = (&read.view, &read.metrics);
+        let window = rows.span().map(|span| Window::new(view, span, self.spec.as_of));
+        let wanted = |file: &_| window.is_some_and(|window| !window.misses_file(file, &view.event_time));
+        metrics.files.add(view.snapshot.files.len());
+        let files = Arc::new(Files::open(&view.snapshot, wanted).await?);
+        metrics.files_pruned.add(view.snapshot.files.len() - files.files.len());
+        self.reservation.try_grow(files.bytes())?;
+        Ok((files, window))
+    }
+
     /// Phase 2, range after range of spine rows; whether somebody still reads the output.
     async fn put_out(
         &self,
         rows: &SpineRows,
-        views: &[Arc<ViewRead>],
+        views: &[Found],
         output: &Sender<PlanResult<RecordBatch>>,
     ) -> PlanResult<bool> {
         let row_bytes = Self::added_row_bytes(views);
@@ -401,18 +447,20 @@ impl Join {
     }
 
     /// Estimated bytes per spine row of what the views add, with the positions that order it.
-    fn added_row_bytes(views: &[Arc<ViewRead>]) -> usize {
-        let feature = |read: &ViewRead, feature: &Feature| {
-            let fixed = width(&feature.data_type);
-            fixed.unwrap_or_else(|| read.files.value_bytes(&feature.column).max(VARYING_BYTES))
+    fn added_row_bytes(views: &[Found]) -> usize {
+        let feature = |found: &Found, feature: &Feature| match found {
+            Found::Winners(read) => read.files.value_bytes(&feature.column),
+            Found::Windows(_) => VARYING_BYTES,
         };
-        let view = |read: &Arc<ViewRead>| {
-            let values: usize = read.view.features.iter().map(|it| feature(read, it)).sum();
-            let event_time = usize::from(read.view.event_time_output.is_some()) * 9;
-            let status = usize::from(read.view.status_output.is_some()) * (EXPIRED.len() + 4);
+        let added = |found: &Found| {
+            let view = found.view();
+            let value = |it: &Feature| width(&it.data_type).unwrap_or_else(|| feature(found, it).max(VARYING_BYTES));
+            let values: usize = view.features.iter().map(value).sum();
+            let event_time = usize::from(view.event_time_output.is_some()) * 9;
+            let status = usize::from(view.status_output.is_some()) * (EXPIRED.len() + 4);
             values + event_time + status + ORDER_BYTES
         };
-        views.iter().map(view).sum::<usize>().max(1)
+        views.iter().map(added).sum::<usize>().max(1)
     }
 
     fn range_bytes(&self) -> usize {

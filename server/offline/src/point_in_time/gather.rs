@@ -9,10 +9,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{ArrayRef, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
 use arrow::error::ArrowError;
 use datafusion::common::runtime::JoinSet;
+use datafusion::execution::memory_pool::MemoryReservation;
 use parking_lot::Mutex;
 
 use super::columns::convert;
@@ -23,12 +24,43 @@ use super::pages::Rows;
 use super::ranks::Distinct;
 use super::scan::{Winner, finished, repeat};
 use super::spine::{NONE, SpineIndex};
+use super::windows::search::Values;
 use super::{EXPIRED, Error, Feature, NOT_FOUND, PRESENT, Result, View};
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 8_192;
 
 /// A view after phase 1.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// Which observation answers each slot.
+    Winners(Arc<ViewRead>),
+    /// What the windows of each slot hold.
+    Windows(Arc<WindowRead>),
+}
+
+impl Found {
+    /// The view.
+    pub(super) fn view(&self) -> &View {
+        match self {
+            Self::Winners(read) => &read.view,
+            Self::Windows(read) => &read.view,
+        }
+    }
+}
+
+/// A view whose features are aggregates, with their values.
+#[derive(Debug)]
+pub(super) struct WindowRead {
+    pub(super) view: Arc<View>,
+    pub(super) index: Arc<SpineIndex>,
+    pub(super) values: Values,
+    /// Holds the memory of the values.
+    pub(super) _held: MemoryReservation,
+    pub(super) metrics: ViewMetrics,
+}
+
+/// A view whose features are winners' values, with the winners.
 #[derive(Debug, Clone)]
 pub(super) struct ViewRead {
     pub(super) view: Arc<View>,
@@ -67,8 +99,13 @@ struct Part {
 ///
 /// # Errors
 /// A file that is gone or can't be read, or a value that does not convert to its feature's type.
-pub(super) async fn gather(views: &[Arc<ViewRead>], rows: Range<usize>, workers: usize) -> Result<Vec<ArrayRef>> {
-    let wanted = want(views, &rows).await?;
+pub(super) async fn gather(views: &[Found], rows: Range<usize>, workers: usize) -> Result<Vec<ArrayRef>> {
+    let winners = |found: &Found| match found {
+        Found::Winners(read) => Some(read.clone()),
+        Found::Windows(_) => None,
+    };
+    let of_winners: Vec<Arc<ViewRead>> = views.iter().filter_map(winners).collect();
+    let wanted = want(&of_winners, &rows).await?;
     let (mut columns, mut places): (Vec<Column>, Vec<usize>) = (Vec::new(), Vec::new());
     for wanted in &wanted {
         for feature in &wanted.read.view.features {
@@ -81,15 +118,53 @@ pub(super) async fn gather(views: &[Arc<ViewRead>], rows: Range<usize>, workers:
         }
     }
     let features = decode(columns, workers).await?;
-    let mut places = places.into_iter();
+    let (mut places, mut wanted) = (places.into_iter(), wanted.into_iter());
     let mut output = Vec::new();
-    for wanted in &wanted {
-        let of_view = places.by_ref().take(wanted.read.view.features.len());
-        output.extend(of_view.map(|place| features[place].clone()));
-        output.extend(wanted.event_times.clone());
-        output.extend(wanted.statuses.clone());
+    for found in views {
+        match (found, wanted.as_slice().first()) {
+            (Found::Windows(read), _) => output.extend(read.columns(rows.clone()).await?),
+            (Found::Winners(_), Some(read)) => {
+                let of_view = places.by_ref().take(read.read.view.features.len());
+                output.extend(of_view.map(|place| features[place].clone()));
+                output.extend(read.event_times.clone());
+                output.extend(read.statuses.clone());
+                wanted.next();
+            }
+            (Found::Winners(_), None) => {}
+        }
     }
     Ok(output)
+}
+
+impl WindowRead {
+    /// The columns that the view adds for a range of spine rows; nulls for rows without keys or a time.
+    async fn columns(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+        let slots = rows.map(|row| self.index.slot_of_row(row)).map(|slot| (slot != NONE).then_some(slot));
+        let slots = Arc::new(slots.collect::<UInt32Array>());
+        self.metrics.matched.add(slots.len() - slots.null_count());
+        let event_time = self.view.event_time_output.as_ref().map(|_| &self.values.newest);
+        let mut running = JoinSet::new();
+        for (at, values) in self.values.features.iter().chain(event_time).enumerate() {
+            let (values, slots) = (values.clone(), slots.clone());
+            running.spawn(async move {
+                let empty = values.is_empty();
+                let none = || Ok(new_null_array(values.data_type(), slots.len()));
+                (at, if empty { none() } else { take(&values, slots.as_ref(), None) })
+            });
+        }
+        let mut taken = Vec::new();
+        while let Some(done) = running.join_next().await {
+            let (at, column) = finished(done)?;
+            taken.push((at, column.map_err(conversion)?));
+        }
+        taken.sort_by_key(|(at, _)| *at);
+        let mut columns: Vec<ArrayRef> = taken.into_iter().map(|(_, column)| column).collect();
+        if self.view.status_output.is_some() {
+            let status = |slot: Option<u32>| if slot.is_some() { PRESENT } else { NOT_FOUND };
+            columns.push(Arc::new(StringArray::from_iter_values(slots.iter().map(status))));
+        }
+        Ok(columns)
+    }
 }
 
 async fn want(views: &[Arc<ViewRead>], rows: &Range<usize>) -> Result<Vec<Arc<Wanted>>> {

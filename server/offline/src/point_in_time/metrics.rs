@@ -76,6 +76,9 @@ pub(super) struct ViewMetrics {
     pub(super) row_groups_pruned: Count,
     /// Observations whose keys and times were decoded.
     pub(super) rows_decoded: Count,
+    /// Observations that windows may count, held while their rows' values are made; more than once where they did not fit
+    /// the memory pool together.
+    pub(super) events: Count,
     /// Pages of payload chunks that hold winners.
     pub(super) pages: Count,
     /// Of these the pages without a winner, passed over without decompressing them.
@@ -108,6 +111,7 @@ impl ViewMetrics {
             row_groups: count("row_groups"),
             row_groups_pruned: count("row_groups_pruned"),
             rows_decoded: count("rows_decoded"),
+            events: count("events"),
             pages: count("pages"),
             pages_pruned: count("pages_pruned"),
             winners_decoded: count("winners_decoded"),

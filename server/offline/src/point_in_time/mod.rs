@@ -26,10 +26,12 @@ mod ranks;
 pub mod reference;
 mod scan;
 mod spine;
+mod windows;
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use tidegate_schemas::definition::Aggregate;
 use tidegate_schemas::time::{Availability, Micros, UpperBound};
 
 pub use error::{Error, Result};
@@ -55,12 +57,15 @@ pub struct Key {
 /// A feature to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
-    /// Column of the view's table.
+    /// Column of the view's table; of an aggregate, the one it is computed from.
     pub column: String,
     /// Name of the output column, always nullable.
     pub output: String,
-    /// Type of the output column; the table's column must convert to it without loss.
+    /// Type of the output column; the table's column must convert to it without loss, unless it is aggregated.
     pub data_type: DataType,
+    /// How it is computed from the events of a window; none where it is the winner's value. All features of a view have one,
+    /// or none has.
+    pub aggregate: Option<Aggregate>,
 }
 
 /// One view as the join reads it.
@@ -88,10 +93,20 @@ pub struct View {
     pub nulls: Nulls,
     /// The features to fetch, in output order.
     pub features: Vec<Feature>,
-    /// Name of an output column with the winner's event time (timestamp, µs, UTC), also where it has expired.
+    /// Name of an output column with the winner's event time (timestamp, µs, UTC), also where it has expired; of windows that
+    /// of the newest event they hold.
     pub event_time_output: Option<String>,
-    /// Name of an output column that says `PRESENT`, `NOT_FOUND` or `EXPIRED` (utf8, never null).
+    /// Name of an output column that says `PRESENT`, `NOT_FOUND` or `EXPIRED` (utf8, never null). Windows are always there for
+    /// a row that has keys and a time, also where they are empty.
     pub status_output: Option<String>,
+}
+
+impl View {
+    /// Whether its features are aggregates of events.
+    #[must_use]
+    pub fn is_windowed(&self) -> bool {
+        self.features.iter().any(|feature| feature.aggregate.is_some())
+    }
 }
 
 /// A point-in-time read of several views.

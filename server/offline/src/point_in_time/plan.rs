@@ -17,9 +17,10 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use tidegate_schemas::definition::Aggregate;
 
 use super::columns::{Family, Unit, reads_as};
-use super::{Error, Nulls, PointInTimeExec, Result, Spec, View};
+use super::{Error, Nulls, PointInTimeExec, Result, Spec, View, windows};
 
 /// Joins `spine` to the views of `spec` as of its times.
 ///
@@ -95,17 +96,27 @@ fn check_view(spine: &Schema, view: &View) -> Result<()> {
         }
     }
     for feature in &view.features {
-        let in_table = table_field(view, &feature.column)?;
-        if !reads_as(in_table.data_type(), &feature.data_type) {
-            return Err(Error::FeatureType {
-                view: view.alias.clone(),
-                column: feature.column.clone(),
-                table_type: in_table.data_type().clone(),
-                feature_type: feature.data_type.clone(),
-            });
+        match &feature.aggregate {
+            None => check_type(view, &feature.column, &feature.data_type)?,
+            Some(Aggregate { input: Some(input), .. }) => check_type(view, &input.name, &input.data_type.to_arrow())?,
+            Some(_) => {}
         }
     }
-    Ok(())
+    windows::check(view)
+}
+
+/// Checks that a table's column reads as a type.
+fn check_type(view: &View, column: &str, wanted: &DataType) -> Result<()> {
+    let in_table = table_field(view, column)?;
+    if reads_as(in_table.data_type(), wanted) {
+        return Ok(());
+    }
+    Err(Error::FeatureType {
+        view: view.alias.clone(),
+        column: column.to_owned(),
+        table_type: in_table.data_type().clone(),
+        feature_type: wanted.clone(),
+    })
 }
 
 fn check_time(place: &str, field: &Field) -> Result<()> {

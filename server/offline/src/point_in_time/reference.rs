@@ -1,7 +1,8 @@
 //! The point-in-time join written naively, over batches in memory: what the fast path must equal.
 //!
 //! For each spine row, all observations with its keys, of those the visible and valid, of those the one that supersedes the
-//! others, for each feature where nulls are skipped; of that the values unless it has expired; every step by the rule in `tidegate_schemas::time`. It shares no code with
+//! others, for each feature where nulls are skipped; of that the values unless it has expired; of windows all that they
+//! hold, added one by one; every step by the rule in `tidegate_schemas::time`. It shares no code with
 //! the operator beyond the description of the read ([`Spec`]) and sees no files: no slots, no pruning, no late payload.
 
 use std::collections::HashMap;
@@ -13,8 +14,10 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use tidegate_schemas::time::{Address, Micros, Nulls, Rank, expired, knowledge_time, supersedes, valid, visible};
+use tidegate_schemas::window::{Answer, Class, Windows};
 
-use super::{EXPIRED, Feature, NOT_FOUND, PRESENT, Spec, View};
+use super::windows::columns::{Answers, Column};
+use super::{EXPIRED, Feature, NOT_FOUND, PRESENT, Spec, View, windows};
 
 /// Consecutive rows of a table as they stand in history.
 #[derive(Debug, Clone)]
@@ -40,6 +43,13 @@ pub fn join(spine: &RecordBatch, spec: &Spec, tables: &[Vec<Rows>]) -> Result<Re
         let observations = by_key(view, table)?;
         let keys: Vec<&ArrayRef> =
             view.keys.iter().map(|key| column(spine, &key.spine_column)).collect::<Result<_>>()?;
+        if view.is_windowed() {
+            for (field, array) in windowed(view, table, &observations, (&keys, times), spec.as_of)? {
+                fields.push(Arc::new(field));
+                columns.push(array);
+            }
+            continue;
+        }
         let values = values(view, table)?;
         let mut winners = Vec::with_capacity(spine.num_rows());
         for row in 0..spine.num_rows() {
@@ -101,6 +111,69 @@ fn winner(view: &View, seen: &[&Observation], values: &[Vec<ArrayRef>], at: Micr
         found.filter(|found| fresh(found)).map(|found| found.place)
     };
     Some(Found { event: best.rank.event, fresh: fresh(best), values: values.iter().map(value).collect() })
+}
+
+/// The columns of a view of windows: each row's windows anew from all that it sees, without tiles.
+fn windowed(
+    view: &View,
+    table: &[Rows],
+    observations: &HashMap<Vec<Value>, Vec<Observation>>,
+    (keys, times): (&[&ArrayRef], &ArrayRef),
+    as_of: Option<Micros>,
+) -> Result<Vec<(Field, ArrayRef)>> {
+    let windows = windows::windows(view)?;
+    let inputs = window_inputs(&windows, table)?;
+    let mut answers: Vec<Answers> = view.features.iter().map(|feature| Answers::new(&feature.data_type)).collect();
+    let (mut newest, mut statuses) = (Vec::new(), Vec::new());
+    for row in 0..times.len() {
+        let (Some(key), Some(at)) = (key(keys, row)?, time(times, row, false)?) else {
+            answers.iter_mut().for_each(|answers| answers.push(&Answer::Null));
+            newest.push(None);
+            statuses.push(NOT_FOUND);
+            continue;
+        };
+        let seen = seen(view, observations.get(&key).map_or(&[][..], Vec::as_slice), at, as_of);
+        let mut latest = None;
+        for (number, (aggregate, answers)) in windows::aggregates(view).zip(&mut answers).enumerate() {
+            let spec = windows.spec(number);
+            let mut partial = spec.empty();
+            for Observation { rank: Rank { event, created, .. }, place, .. } in &seen {
+                let start = aggregate.window.map(|window| (at - window).div_euclid(aggregate.hop) * aggregate.hop);
+                if start.is_none_or(|start| *event > start) {
+                    let value = spec.input.and_then(|input| inputs[input][place.0].get(place.1));
+                    partial.add(spec, *event, *created, value);
+                    latest = latest.max(Some(*event));
+                }
+            }
+            answers.push(&windows.finish(number, &partial));
+        }
+        newest.push(latest);
+        statuses.push(PRESENT);
+    }
+    let mut output = Vec::new();
+    for (feature, answers) in view.features.iter().zip(answers) {
+        output.push((Field::new(&feature.output, feature.data_type.clone(), true), answers.finish()?));
+    }
+    if let Some(name) = &view.event_time_output {
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(newest).with_timezone("UTC"));
+        output.push((Field::new(name, times.data_type().clone(), true), times));
+    }
+    if let Some(name) = &view.status_output {
+        output.push((Field::new(name, DataType::Utf8, false), Arc::new(StringArray::from(statuses))));
+    }
+    Ok(output)
+}
+
+/// For each input one column per batch.
+fn window_inputs(windows: &Windows, table: &[Rows]) -> Result<Vec<Vec<Column>>> {
+    let of = |input: &tidegate_schemas::definition::Column| {
+        let read = |rows: &Rows| {
+            let array = cast(column(&rows.batch, &input.name)?, &input.data_type.to_arrow())?;
+            Ok(Column::read(&array, Class::of(&input.data_type))?)
+        };
+        table.iter().map(read).collect()
+    };
+    windows.inputs().iter().map(of).collect()
 }
 
 /// The observation that supersedes all others.

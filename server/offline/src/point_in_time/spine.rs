@@ -256,6 +256,18 @@ impl SpineIndex {
         &self.latest
     }
 
+    /// The first time of a group; the highest of all where it has none.
+    #[inline]
+    pub(super) fn earliest(&self, group: u32) -> Micros {
+        let (first, end) = self.slots_of(group);
+        if first == end { Micros::MAX } else { self.times[first as usize] }
+    }
+
+    /// Groups.
+    pub(super) fn groups(&self) -> u32 {
+        self.latest.len() as u32
+    }
+
     /// The ids of key column number `at`.
     pub(super) fn ids(&self, at: usize) -> &Ids {
         &self.columns[at].ids

@@ -54,6 +54,7 @@ fn view(told: &Explanation) -> Result<v1::ViewExplained> {
     let source = |feature: &FeatureSource| v1::FeatureSource {
         output: feature.output.clone(),
         candidate: feature.candidate.map(index),
+        window: feature.window.map(|window| v1::WindowSource { after: window.after, counted: window.counted }),
     };
     Ok(v1::ViewExplained {
         view: told.view.clone(),
@@ -68,6 +69,7 @@ fn view(told: &Explanation) -> Result<v1::ViewExplained> {
         candidates: told.candidates.iter().map(candidate).collect(),
         features: told.features.iter().map(source).collect(),
         values: ipc(&told.values)?,
+        result: told.result.as_ref().map(ipc).transpose()?.unwrap_or_default(),
     })
 }
 

@@ -10,6 +10,7 @@ use tidegate_schemas::catalog::Selection;
 
 use super::*;
 use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, weather};
+use crate::service::tests::windowed_sets::windowed;
 use crate::service::{AuditRequest, Sample, Split};
 
 /// Every hour of two days at two airports, with a label.
@@ -187,6 +188,23 @@ async fn a_diff_names_exactly_what_changed_and_why() {
     assert!(error.message.contains("origin_weather__temp"), "{error}");
 }
 
+/// A late report changes what windows hold that held newer ones already.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_are_sealed_verified_and_compared() {
+    let bench = bench().await;
+    bench.apply(&windowed()).await.unwrap();
+    let sealed = bench.seal("first", request(bench.uploaded().await)).await.unwrap();
+    assert_eq!(sealed.result.columns.len(), 6);
+    bench.ingest("b2", weather(&[("JFK", 19, 19.0)])).await.unwrap();
+    assert_eq!(bench.verify("first").await.unwrap().differences, []);
+    let changed = bench.diff("first", None).await.unwrap();
+    let of = |feature: &str| changed.iter().filter(|line| line.contains(feature)).cloned().collect::<Vec<_>>();
+    let mut expect = vec!["38 mean_6h null 19.0 late arrival 1 2".to_owned()];
+    expect.extend((20..25).map(|hour| format!("{} mean_6h 20.0 19.5 other events 1 2", hour * 2)));
+    assert_eq!(of("mean_6h"), expect);
+    assert_eq!(of("reports").len(), 48 - 19);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_after_the_seal_is_a_new_observation() {
     let bench = bench().await;
@@ -340,6 +358,22 @@ async fn an_audit_counts_what_a_naive_join_leaks() {
     assert!(!row["knowledge_known"].as_boolean().value(0));
     let note = row["note"].as_string::<i32>().value(0);
     assert!(note.contains("not recorded") && note.contains("3 values"), "{note}");
+}
+
+/// An event that becomes known late leaks into every row whose windows it would be in until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_looks_into_windows() {
+    let bench = bench().await;
+    let late = windowed().replace("    online: false\n", "    online: false\n    availability: {delay: 3h}\n");
+    bench.apply(&late).await.unwrap();
+    let training_set = request(bench.uploaded().await);
+    let rows = bench.service.audit(&bench.me, &AuditRequest { training_set, margin: 0 }).await.unwrap();
+    let rows = rows.collect().await.unwrap().remove(0);
+    let features: Vec<&str> = rows["feature"].as_string::<i32>().iter().flatten().collect();
+    assert_eq!(features, ["temp", "mean_6h", "reports"]);
+    // Three rows for each of the three reports; of the mean, three more rows each have a value by right.
+    assert_eq!(rows["leaked"].as_primitive::<UInt64Type>().values(), &[0, 9, 9]);
+    assert_eq!(rows["present"].as_primitive::<UInt64Type>().values()[1..], [9, 96]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! Finds the observations with one row's keys in a view's files: keys and times of all rows, and the features of those that
-//! match where nulls are skipped.
+//! match where nulls are skipped or windows add them up.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use futures::TryStreamExt;
@@ -89,7 +89,7 @@ impl<'a> Matches<'a> {
             let address = Address { version: data.added_version, file: data.order, row };
             let known = knowledge_time(view.availability, event, created, found.commits[at]);
             let seen = Seen { rank: Rank { event, created, address }, known, valid_to: value(&ends), file };
-            if tally.add(seen) && tally.ranks_features() {
+            if tally.add(seen) && tally.needs_features() {
                 usable.push(seen);
             }
         }
@@ -114,6 +114,12 @@ impl<'a> Matches<'a> {
         let mut batches = payload(self.view, file, rows)?;
         while let Some(found) = batches.try_next().await? {
             let columns = feature_columns(self.view, &found.batch)?;
+            if let Some(held) = &mut tally.windows {
+                let events = &usable[next..next + found.batch.num_rows()];
+                held.add(events, &columns)?;
+                next += events.len();
+                continue;
+            }
             for at in 0..found.batch.num_rows() {
                 let seen = usable[next];
                 next += 1;

@@ -2,7 +2,8 @@
 //!
 //! `matches` reads keys and times of the view's files and finds the row's observations; `tally` ranks
 //! them by `tidegate_schemas::time` and keeps the winner, the nearest others and a count of the rest; then the payload of
-//! those kept is read. It shares nothing with the fast path but the description of the read, so that the two can be held
+//! those kept is read. Where features are aggregates nothing wins: `windows` adds up what is visible, and the
+//! nearest observations are told with whether a window counts them. It shares nothing with the fast path but the description of the read, so that the two can be held
 //! against each other, and it takes one pass over keys and times: a question, not a query.
 //!
 //! Memory: what is kept, and one chunk of matching rows.
@@ -11,11 +12,13 @@ mod matches;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod windows;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_empty_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_empty_array, new_null_array};
 use arrow::compute::interleave;
 use arrow::datatypes::{Field, Schema};
 use futures::TryStreamExt;
@@ -27,6 +30,7 @@ use super::{EXPIRED, Error, Feature, NOT_FOUND, PRESENT, Spec, View};
 use crate::error::Result;
 use matches::{Matches, feature_columns, payload};
 use tally::{Reader, Seen, Tally};
+use windows::Held;
 
 /// What became of an observation with the row's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,11 +55,15 @@ pub enum Outcome {
     LaterCreatedTime,
     /// The winner has the same times and was written later.
     LaterAddress,
+    /// It is visible, and in a window at least.
+    Counted,
+    /// It is visible, and older than every window.
+    BeforeWindow,
 }
 
 impl Outcome {
     /// All outcomes, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Won,
         Self::Expired,
         Self::AfterRowTime,
@@ -66,6 +74,8 @@ impl Outcome {
         Self::LaterEventTime,
         Self::LaterCreatedTime,
         Self::LaterAddress,
+        Self::Counted,
+        Self::BeforeWindow,
     ];
 
     /// The name on the wire and in output.
@@ -82,6 +92,8 @@ impl Outcome {
             Self::LaterEventTime => "LATER_EVENT_TIME_WON",
             Self::LaterCreatedTime => "LATER_CREATED_TIME_WON",
             Self::LaterAddress => "LATER_ADDRESS_WON",
+            Self::Counted => "COUNTED",
+            Self::BeforeWindow => "BEFORE_WINDOW",
         }
     }
 }
@@ -110,8 +122,19 @@ pub struct Candidate {
 pub struct FeatureSource {
     /// The output's name.
     pub output: String,
-    /// Index of the candidate whose value it is; none where the row gets a null for want of one.
+    /// Index of the candidate whose value it is; none where the row gets a null for want of one, and for aggregates.
     pub candidate: Option<usize>,
+    /// What an aggregate was computed from.
+    pub window: Option<WindowSource>,
+}
+
+/// What an aggregate was computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSource {
+    /// Its window holds events after this time, up to the row's; none where it has no start.
+    pub after: Option<Micros>,
+    /// Observations in it, also those in which the column is null.
+    pub counted: u64,
 }
 
 /// What one view gives a spine row, and why.
@@ -139,8 +162,11 @@ pub struct Explanation {
     pub candidates: Vec<Candidate>,
     /// Each feature's source, in output order.
     pub features: Vec<FeatureSource>,
-    /// The candidates' values: one row for each, in their order, a column for each feature under its output's name.
+    /// The candidates' values: one row for each, in their order, a column for each feature under its output's name. Of aggregates
+    /// those of the columns they are computed from; of counted rows their event times.
     pub values: RecordBatch,
+    /// Of a view of windows the aggregates that the row gets: one row.
+    pub result: Option<RecordBatch>,
 }
 
 /// Explains one row of a spine for each view of `spec`. Beside the winner at most `runners_up` others are told for each view,
@@ -177,7 +203,11 @@ fn is_null(spine: &RecordBatch, column: &str) -> bool {
 
 /// A row that a null in `column` lets match nothing.
 fn unmatched(view: &View, at: Option<Micros>, column: &str) -> Result<Explanation> {
-    let source = |feature: &Feature| FeatureSource { output: feature.output.clone(), candidate: None };
+    let source = |feature: &Feature| FeatureSource { output: feature.output.clone(), candidate: None, window: None };
+    let result = view.is_windowed().then(|| {
+        let nulls = view.features.iter().map(|feature| new_null_array(&feature.data_type, 1));
+        windows::one_row(view, nulls.collect())
+    });
     Ok(Explanation {
         view: view.alias.clone(),
         table: view.snapshot.name.clone(),
@@ -190,14 +220,17 @@ fn unmatched(view: &View, at: Option<Micros>, column: &str) -> Result<Explanatio
         outcomes: BTreeMap::new(),
         candidates: Vec::new(),
         features: view.features.iter().map(source).collect(),
-        values: values(view, &[], 0, Vec::new())?,
+        values: values(&shown(view), &[], 0, Vec::new())?,
+        result: result.transpose()?,
     })
 }
 
 async fn matched(spine: &RecordBatch, view: &View, reader: Reader, runners_up: usize) -> Result<Explanation> {
-    let skips = view.nulls == Nulls::Skip;
+    let skips = view.nulls == Nulls::Skip && !view.is_windowed();
     let mut tally = Tally::new(reader, runners_up, if skips { view.features.len() } else { 0 });
-    let mut matches = Matches::new(view, spine)?;
+    tally.windows = view.is_windowed().then(|| Held::new(view, reader.at)).transpose()?;
+    let shown = shown(view);
+    let mut matches = Matches::new(&shown, spine)?;
     for file in 0..view.snapshot.files.len() {
         matches.file(file, &mut tally).await?;
     }
@@ -207,6 +240,7 @@ async fn matched(spine: &RecordBatch, view: &View, reader: Reader, runners_up: u
     let source = |(number, feature): (usize, &Feature)| FeatureSource {
         output: feature.output.clone(),
         candidate: tally.source(number).and_then(index),
+        window: tally.windows.as_ref().map(|held| held.source(number)),
     };
     Ok(Explanation {
         view: view.alias.clone(),
@@ -215,6 +249,7 @@ async fn matched(spine: &RecordBatch, view: &View, reader: Reader, runners_up: u
         at: Some(reader.at),
         null_column: None,
         status: match tally.best().map(|best| tally.outcome(&best)) {
+            None if view.is_windowed() => PRESENT,
             None => NOT_FOUND,
             Some(Outcome::Expired) => EXPIRED,
             Some(_) => PRESENT,
@@ -224,8 +259,14 @@ async fn matched(spine: &RecordBatch, view: &View, reader: Reader, runners_up: u
         outcomes,
         candidates: kept.iter().map(|seen| candidate(view, &tally, seen)).collect(),
         features: view.features.iter().enumerate().map(source).collect(),
-        values: kept_values(view, &kept).await?,
+        values: kept_values(&shown, &kept).await?,
+        result: tally.windows.as_ref().map(|held| held.result(view)).transpose()?,
     })
+}
+
+/// The view whose features are the values that candidates are told with.
+fn shown(view: &View) -> Cow<'_, View> {
+    if view.is_windowed() { Cow::Owned(windows::of_inputs(view)) } else { Cow::Borrowed(view) }
 }
 
 fn candidate(view: &View, tally: &Tally, seen: &Seen) -> Candidate {

@@ -10,6 +10,7 @@ use tidegate_schemas::time::{
 };
 
 use super::Outcome;
+use super::windows::Held;
 
 /// Who reads.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub(super) struct Tally {
     nearest: BTreeMap<(u64, Address), Seen>,
     /// Of all but the winner.
     lost: BTreeMap<Outcome, u64>,
+    /// What windows hold, where nothing wins.
+    pub(super) windows: Option<Held>,
 }
 
 impl Tally {
@@ -55,11 +58,17 @@ impl Tally {
             of_features: vec![None; features],
             nearest: BTreeMap::new(),
             lost: BTreeMap::new(),
+            windows: None,
         }
     }
 
+    /// Whether the features of all that the reader may use are looked at.
+    pub(super) fn needs_features(&self) -> bool {
+        !self.of_features.is_empty() || self.windows.is_some()
+    }
+
     /// Whether features are ranked each by itself.
-    pub(super) fn ranks_features(&self) -> bool {
+    fn ranks_features(&self) -> bool {
         !self.of_features.is_empty()
     }
 
@@ -72,6 +81,10 @@ impl Tally {
         if let Some(why) = self.hidden(&seen) {
             self.count(why, 1);
             return false;
+        }
+        if let Some(outcome) = self.in_windows(&seen) {
+            self.count(outcome, 1);
+            return outcome == Outcome::Counted;
         }
         match self.best {
             None => self.best = Some(seen),
@@ -115,6 +128,9 @@ impl Tally {
 
     /// What became of an observation.
     pub(super) fn outcome(&self, seen: &Seen) -> Outcome {
+        if let (None, Some(outcome)) = (self.hidden(seen), self.in_windows(seen)) {
+            return outcome;
+        }
         match (self.hidden(seen), self.best) {
             (Some(why), _) => why,
             (None, Some(best)) if best.rank != seen.rank => lost_by(&seen.rank, &best.rank),
@@ -134,6 +150,12 @@ impl Tally {
 
     fn distance(&self, seen: &Seen) -> u64 {
         seen.rank.event.abs_diff(self.reader.at)
+    }
+
+    /// Whether a visible observation is in a window; none where something wins.
+    fn in_windows(&self, seen: &Seen) -> Option<Outcome> {
+        let held = self.windows.as_ref()?;
+        Some(if held.reach(seen.rank.event) { Outcome::Counted } else { Outcome::BeforeWindow })
     }
 
     fn hidden(&self, seen: &Seen) -> Option<Outcome> {

@@ -35,6 +35,7 @@ use super::columns::{Rounding, Times};
 use super::files::{Files, Place};
 use super::metrics::ViewMetrics;
 use super::spine::SpineIndex;
+use super::windows::events::{Chunk, Collected};
 use super::{Error, Result, View};
 use crate::table::snapshot::DataFile;
 use intervals::Intervals;
@@ -99,7 +100,8 @@ impl Window {
     /// The window of event times that can matter to a spine with this span.
     pub(super) fn new(view: &View, span: (Micros, Micros), as_of: Option<Micros>) -> Self {
         let latest = as_of.map_or(span.1, |cut| cut.min(span.1));
-        Self { earliest: Self::ttl(view).map(|ttl| span.0.saturating_sub(ttl)), latest }
+        let reach = if view.is_windowed() { super::windows::reach(view) } else { Self::ttl(view) };
+        Self { earliest: reach.map(|reach| span.0.saturating_sub(reach)), latest }
     }
 
     /// The ttl by which observations can be skipped unread.
@@ -134,6 +136,8 @@ pub(super) struct Scan {
     pub(super) as_of: Option<Micros>,
     /// A column without which an observation does not count where it is null.
     pub(super) needed: Option<String>,
+    /// The groups whose observations are looked for; all where none are named.
+    pub(super) groups: Option<Range<u32>>,
     pub(super) metrics: ViewMetrics,
     pub(super) memory: MemoryReservation,
 }
@@ -164,10 +168,40 @@ pub(super) async fn search(scan: Scan, workers: usize) -> Result<Finish> {
 pub(super) type Finish = Box<dyn FnOnce() -> Vec<Winner> + Send>;
 
 async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Finish> {
+    let (scan, mut found) = work::<C>(scan, workers).await?;
+    Ok(Box::new(move || {
+        let mut all = found.pop().unwrap_or_else(|| Found::new(&scan));
+        found.into_iter().for_each(|other| all.merge(other));
+        let (winners, conflicts) = all.winners(&scan.index);
+        scan.metrics.conflicts.add(conflicts as usize);
+        winners
+    }))
+}
+
+/// The events of a windowed view that rows of the spine may count, in no order, and the memory taken for them.
+///
+/// # Errors
+/// A file that is gone or can't be read; more events than the memory pool has room for.
+pub(super) async fn events(scan: Scan, workers: usize) -> Result<(Vec<Chunk>, MemoryReservation)> {
+    let all = scan.memory.new_empty();
+    let (_, found) = work::<()>(scan, workers).await?;
+    let mut chunks = Vec::new();
+    for found in found {
+        if let Found::Events(collected, memory) = found {
+            all.grow(memory.free());
+            chunks.extend(collected.chunks);
+        }
+    }
+    Ok((chunks, all))
+}
+
+/// What each worker finds, with `workers` tasks that stop when the future is dropped.
+async fn work<C: Created>(scan: Scan, workers: usize) -> Result<(Arc<Scan>, Vec<Found<C>>)> {
     let pieces = Arc::new(pieces(&scan, workers)?);
     let workers = workers.min(pieces.len()).max(1);
     // Only an observation that is known as it happens is of no use to a group that has seen a newer one.
-    let settles = scan.view.availability == Availability::Event && scan.view.valid_to.is_none();
+    let known_at_once = scan.view.availability == Availability::Event && scan.view.valid_to.is_none();
+    let settles = known_at_once && !scan.view.is_windowed();
     let reached = Arc::new(Reached::new(if settles { scan.index.latest().len() } else { 0 }));
     let (scan, next) = (Arc::new(scan), Arc::new(AtomicUsize::new(0)));
     let mut running = JoinSet::new();
@@ -187,13 +221,7 @@ async fn run<C: Created>(scan: Scan, workers: usize) -> Result<Finish> {
     while let Some(done) = running.join_next().await {
         found.push(finished(done)??);
     }
-    Ok(Box::new(move || {
-        let mut all = found.pop().unwrap_or_else(|| Found::new(&scan));
-        found.into_iter().for_each(|other| all.merge(other));
-        let (winners, conflicts) = all.winners(&scan.index);
-        scan.metrics.conflicts.add(conflicts as usize);
-        winners
-    }))
+    Ok((scan, found))
 }
 
 /// What a worker has found so far.
@@ -202,11 +230,14 @@ enum Found<C> {
     Slots(Slots<C>),
     /// Of observations with an end of validity, and the memory taken for them.
     Intervals(Intervals<C>, MemoryReservation),
+    /// The observations themselves, where windows count them, and the memory taken for them.
+    Events(Collected, MemoryReservation),
 }
 
 impl<C: Created> Found<C> {
     fn new(scan: &Scan) -> Self {
         match scan.view.valid_to {
+            _ if scan.view.is_windowed() => Self::Events(Collected::default(), scan.memory.new_empty()),
             None => Self::Slots(Slots::new(&scan.index)),
             Some(_) => Self::Intervals(Intervals::new(), scan.memory.new_empty()),
         }
@@ -216,6 +247,7 @@ impl<C: Created> Found<C> {
         match self {
             Self::Slots(slots) => slots.offer_all(index, offers, reached),
             Self::Intervals(intervals, _) => intervals.offer_all(index, offers),
+            Self::Events(..) => 0,
         }
     }
 
@@ -224,6 +256,7 @@ impl<C: Created> Found<C> {
         match self {
             Self::Slots(_) => Ok(()),
             Self::Intervals(intervals, memory) => Ok(memory.try_resize(intervals.bytes())?),
+            Self::Events(events, memory) => Ok(memory.try_resize(events.bytes)?),
         }
     }
 
@@ -246,6 +279,7 @@ impl<C: Created> Found<C> {
                 (slots.winners(index), conflicts)
             }
             Self::Intervals(intervals, _) => intervals.winners(index),
+            Self::Events(..) => (Vec::new(), 0),
         }
     }
 }

@@ -13,12 +13,14 @@ use tidegate_schemas::time::{Availability, Micros, UpperBound, knowledge_time};
 use super::order::order;
 use super::slots::{Created, Offer, Offers, Reached};
 use super::{Found, Piece, Scan, repeat};
-use crate::point_in_time::columns::{Family, Lane, Rounding, Times, Unit};
-use crate::point_in_time::dense::physical;
+use crate::point_in_time::columns::{Family, Lane, Rounding, Times, Unit, convert};
+use crate::point_in_time::dense::{Dense, physical};
 use crate::point_in_time::files::{Fetched, Files, Place};
 use crate::point_in_time::ids::Ids;
 use crate::point_in_time::pages::{Rows, Values};
 use crate::point_in_time::spine::NONE;
+use crate::point_in_time::windows::events::Chunk;
+use crate::point_in_time::windows::{inputs, reach};
 use crate::point_in_time::{Error, Result};
 use crate::table::compact::COMMITTED;
 
@@ -56,6 +58,8 @@ struct Places {
     committed: Option<Place>,
     /// The feature that must not be null.
     needed: Option<Place>,
+    /// The columns that windows aggregate, each with the type it is read as.
+    inputs: Vec<(Place, DataType)>,
 }
 
 /// Rows of a piece whose keys the spine has, ascending, each with its group.
@@ -113,6 +117,9 @@ impl<'a, C: Created> Worker<'a, C> {
         if !self.asking.is_empty() {
             matched.retain(|_, group| self.asking[group as usize]);
         }
+        if let Some(groups) = &scan.groups {
+            matched.retain(|_, group| groups.contains(&group));
+        }
         drop_deleted(files.files[piece.file].data.deleted_rows.as_deref(), &reading, files, &mut matched);
         self.drop_nulls(&reading, &mut matched)?;
         if matched.rows.is_empty() {
@@ -126,7 +133,11 @@ impl<'a, C: Created> Worker<'a, C> {
             valid_to: times(&reading.places.valid_to)?,
             committed: times(&reading.places.committed)?,
         };
-        self.offer(&reading, &matched, &observed);
+        if matches!(self.found, Found::Events(..)) {
+            self.collect(&reading, &matched, &observed)?;
+        } else {
+            self.offer(&reading, &matched, &observed);
+        }
         self.found.account()
     }
 
@@ -174,6 +185,10 @@ impl<'a, C: Created> Worker<'a, C> {
                 .then(|| files.place(file, COMMITTED))
                 .transpose()?,
             needed: place(&self.scan.needed)?,
+            inputs: inputs(view)
+                .into_iter()
+                .map(|(column, data_type)| Ok((files.place(file, &column)?, data_type)))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -338,6 +353,65 @@ impl<'a, C: Created> Worker<'a, C> {
         scan.metrics.null_created_times.add(no_created);
     }
 
+    /// Keeps the matched observations that some row of the spine may count, with the columns to aggregate.
+    fn collect(&mut self, reading: &Reading<'_>, matched: &Matched, observed: &Observed) -> Result<()> {
+        let (scan, index) = (self.scan, &self.scan.index);
+        let file = &scan.files.files[reading.piece.file];
+        let (availability, cut) = (scan.view.availability, scan.as_of.unwrap_or(Micros::MAX));
+        let reach = reach(&scan.view).unwrap_or(Micros::MAX);
+        let (mut chunk, mut rows) = (Chunk::with_room(matched.rows.len(), &scan.view), Vec::new());
+        let (mut late, mut no_event, mut no_created) = (0, 0, 0);
+        for (at, (row, group)) in matched.rows.iter().zip(&matched.groups).enumerate() {
+            let Some(event) = observed.event.get(at) else {
+                no_event += 1;
+                continue;
+            };
+            let created = observed.created.as_ref().and_then(|created| created.get(at));
+            no_created += usize::from(availability == Availability::Created && created.is_none());
+            let committed = observed.committed.as_ref().map_or(file.data.committed, |committed| committed.get(at));
+            let Some(happened) = event.checked_add(self.offers.wait) else { continue };
+            let latest = index.latest()[*group as usize];
+            let known = knowledge_time(availability, event, created, committed).filter(|known| *known <= cut);
+            let Some(seen) = known.map(|known| known.max(happened)).filter(|seen| *seen <= latest) else {
+                late += usize::from(happened <= latest);
+                continue;
+            };
+            if event >= index.earliest(*group).saturating_sub(reach) {
+                rows.push(*row);
+                chunk.push(*group, seen, event, created);
+            }
+        }
+        scan.metrics.not_yet_known.add(late);
+        scan.metrics.null_event_times.add(no_event);
+        scan.metrics.null_created_times.add(no_created);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let input = |(place, data_type)| self.input(reading, place, data_type, &Rows::Some(&rows));
+        chunk.inputs = reading.places.inputs.iter().map(|(place, of)| input((place, of))).collect::<Result<_>>()?;
+        scan.metrics.events.add(rows.len());
+        if let Found::Events(collected, _) = &mut self.found {
+            collected.push(chunk);
+        }
+        Ok(())
+    }
+
+    /// A column at some rows as another type.
+    fn input(&self, reading: &Reading<'_>, place: &Place, of: &DataType, rows: &Rows<'_>) -> Result<ArrayRef> {
+        let (files, Piece { file, group, .. }) = (&self.scan.files, reading.piece);
+        let broken = |error| files.broken(&files.files[*file], error);
+        if let Place::Stored(column) = place {
+            let mut dense = Dense::new(of, rows.len());
+            let physical = dense.physical(files.stored_type(*file, *column));
+            if let Some(mut chunk) = files.chunk(*file, *group, *column, physical, &reading.bytes)? {
+                dense.read(&mut chunk, rows).map_err(|error| files.broken(&files.files[*file], error))?;
+                let arrays = dense.finish().map_err(broken)?;
+                return arrow::compute::concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(broken);
+            }
+        }
+        convert(&self.array(reading, place, rows)?, of).map_err(broken)
+    }
+
     fn flush(&mut self) -> usize {
         let late = self.found.offer_all(&self.scan.index, &self.offers, self.reached);
         self.offers.offers.clear();
@@ -349,7 +423,12 @@ impl<'a, C: Created> Worker<'a, C> {
 impl Places {
     fn all(&self) -> impl Iterator<Item = &Place> {
         let keys = self.keys.iter().map(|(place, _)| place);
-        keys.chain([&self.event]).chain(&self.created).chain(&self.valid_to).chain(&self.committed).chain(&self.needed)
+        keys.chain([&self.event])
+            .chain(&self.created)
+            .chain(&self.valid_to)
+            .chain(&self.committed)
+            .chain(&self.needed)
+            .chain(self.inputs.iter().map(|(place, _)| place))
     }
 }
 

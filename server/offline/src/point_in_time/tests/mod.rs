@@ -6,4 +6,5 @@ pub(super) mod named;
 pub(super) mod oracle;
 pub(super) mod random;
 mod rules;
+mod windows;
 pub(super) mod world;

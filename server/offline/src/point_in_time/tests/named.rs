@@ -77,7 +77,12 @@ pub(in crate::point_in_time) async fn table(batches: &[RecordBatch]) -> Snapshot
 /// A view over a table on these keys, with one feature `value`.
 pub(in crate::point_in_time) fn view(snapshot: &Snapshot, keys: &[&str]) -> View {
     let key = |name: &&str| Key { spine_column: (*name).to_owned(), table_column: (*name).to_owned() };
-    let feature = |name: &str, data_type| Feature { column: name.to_owned(), output: name.to_owned(), data_type };
+    let feature = |name: &str, data_type| Feature {
+        column: name.to_owned(),
+        output: name.to_owned(),
+        data_type,
+        aggregate: None,
+    };
     let data_type = snapshot.schema.field_with_name("value").map_or(DataType::Int64, |field| field.data_type().clone());
     View {
         alias: "v".to_owned(),
@@ -202,7 +207,12 @@ async fn feast_3003_a_small_spine_reads_little_of_a_wide_history() {
     let names: Vec<String> = (0..columns).map(|n| format!("value{n}")).collect();
     history.extend(names.iter().map(|name| (name.as_str(), ints(&numbers))));
     let table = table(&[batch(&history)]).await;
-    let feature = |name: &String| Feature { column: name.clone(), output: name.clone(), data_type: DataType::Int64 };
+    let feature = |name: &String| Feature {
+        column: name.clone(),
+        output: name.clone(),
+        data_type: DataType::Int64,
+        aggregate: None,
+    };
     let wide = View { features: names.iter().map(feature).collect(), ..view(&table, &["k"]) };
     // The last rows of each key, so that no statistics could have spared the decoding.
     let asked: Vec<i64> = (0..100).map(|n| rows - 1 - n).collect();
@@ -351,6 +361,7 @@ async fn one_table_twice_with_mapped_keys() {
             column: "value".to_owned(),
             output: format!("{column}__value"),
             data_type: DataType::Float64,
+            aggregate: None,
         }],
         ..view(&table, &[])
     };
@@ -604,6 +615,7 @@ async fn output_comes_in_ranges_where_memory_is_short() {
         column: "value".to_owned(),
         output: format!("value{n}"),
         data_type: DataType::Int64,
+        aggregate: None,
     });
     let wide = View { features: features.collect(), ..view(&table, &["k"]) };
     let asked: Vec<i64> = (0..10_000).collect();

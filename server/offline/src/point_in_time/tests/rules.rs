@@ -109,7 +109,12 @@ async fn skipped_nulls_go_back_feature_by_feature() {
         event_time_output: Some("seen".to_owned()),
         ..view(&table(&history).await, &["k"])
     };
-    skipping.features.push(Feature { column: "text".to_owned(), output: "text".to_owned(), data_type: DataType::Utf8 });
+    skipping.features.push(Feature {
+        column: "text".to_owned(),
+        output: "text".to_owned(),
+        data_type: DataType::Utf8,
+        aggregate: None,
+    });
     let spine = batch(&[("k", ints(&[1; 6])), ("at", times(&[10, 20, 40, 41, 60, 91]))]);
     let expected = [
         "10: 1 a 10 PRESENT",

@@ -347,6 +347,7 @@ impl World {
             column: column.to_owned(),
             output: format!("v{at}_{column}"),
             data_type,
+            aggregate: None,
         };
         View {
             alias: format!("v{at}"),
@@ -375,7 +376,7 @@ impl World {
     pub(in crate::point_in_time) fn session(&self) -> SessionContext {
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(limit) = self.memory {
-            runtime = runtime.with_memory_pool(Arc::new(Told { limit, pool: UnboundedMemoryPool::default() }));
+            runtime = runtime.with_memory_pool(Arc::new(Told::new(limit)));
         }
         let state = session(self.workers, self.batch_rows).state();
         let builder =
@@ -400,9 +401,15 @@ pub(in crate::point_in_time) fn session(workers: usize, batch_rows: usize) -> Se
 
 /// A memory pool that says it is small and gives whatever is asked: a spine then comes in many pieces.
 #[derive(Debug)]
-struct Told {
+pub(in crate::point_in_time) struct Told {
     limit: usize,
     pool: UnboundedMemoryPool,
+}
+
+impl Told {
+    pub(in crate::point_in_time) fn new(limit: usize) -> Self {
+        Self { limit, pool: UnboundedMemoryPool::default() }
+    }
 }
 
 impl std::fmt::Display for Told {

@@ -59,7 +59,12 @@ async fn join(
         upper: UpperBound::Inclusive,
         ttl: None,
         nulls: Nulls::Keep,
-        features: vec![Feature { column: "temp".to_owned(), output: "temp".to_owned(), data_type: DataType::Float64 }],
+        features: vec![Feature {
+            column: "temp".to_owned(),
+            output: "temp".to_owned(),
+            data_type: DataType::Float64,
+            aggregate: None,
+        }],
         event_time_output: Some("event".to_owned()),
         status_output: Some("status".to_owned()),
     };

@@ -108,7 +108,7 @@ class RowExplained(_message.Message):
     def __init__(self, views: _Optional[_Iterable[_Union[ViewExplained, _Mapping]]] = ...) -> None: ...
 
 class ViewExplained(_message.Message):
-    __slots__ = ("view", "table", "table_version", "at", "null_column", "status", "observations", "without_event_time", "outcomes", "candidates", "features", "values")
+    __slots__ = ("view", "table", "table_version", "at", "null_column", "status", "observations", "without_event_time", "outcomes", "candidates", "features", "values", "result")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     TABLE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,7 @@ class ViewExplained(_message.Message):
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
     view: str
     table: str
     table_version: int
@@ -133,7 +134,8 @@ class ViewExplained(_message.Message):
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     features: _containers.RepeatedCompositeFieldContainer[FeatureSource]
     values: _builtins.bytes
-    def __init__(self, view: _Optional[str] = ..., table: _Optional[str] = ..., table_version: _Optional[int] = ..., at: _Optional[int] = ..., null_column: _Optional[str] = ..., status: _Optional[str] = ..., observations: _Optional[int] = ..., without_event_time: _Optional[int] = ..., outcomes: _Optional[_Iterable[_Union[OutcomeCount, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureSource, _Mapping]]] = ..., values: _Optional[_builtins.bytes] = ...) -> None: ...
+    result: _builtins.bytes
+    def __init__(self, view: _Optional[str] = ..., table: _Optional[str] = ..., table_version: _Optional[int] = ..., at: _Optional[int] = ..., null_column: _Optional[str] = ..., status: _Optional[str] = ..., observations: _Optional[int] = ..., without_event_time: _Optional[int] = ..., outcomes: _Optional[_Iterable[_Union[OutcomeCount, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureSource, _Mapping]]] = ..., values: _Optional[_builtins.bytes] = ..., result: _Optional[_builtins.bytes] = ...) -> None: ...
 
 class OutcomeCount(_message.Message):
     __slots__ = ("outcome", "count")
@@ -166,12 +168,22 @@ class Candidate(_message.Message):
     def __init__(self, outcome: _Optional[str] = ..., file: _Optional[str] = ..., version: _Optional[int] = ..., file_order: _Optional[int] = ..., row: _Optional[int] = ..., event_time: _Optional[int] = ..., created_time: _Optional[int] = ..., known_at: _Optional[int] = ..., valid_to: _Optional[int] = ...) -> None: ...
 
 class FeatureSource(_message.Message):
-    __slots__ = ("output", "candidate")
+    __slots__ = ("output", "candidate", "window")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
     output: str
     candidate: int
-    def __init__(self, output: _Optional[str] = ..., candidate: _Optional[int] = ...) -> None: ...
+    window: WindowSource
+    def __init__(self, output: _Optional[str] = ..., candidate: _Optional[int] = ..., window: _Optional[_Union[WindowSource, _Mapping]] = ...) -> None: ...
+
+class WindowSource(_message.Message):
+    __slots__ = ("after", "counted")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    counted: int
+    def __init__(self, after: _Optional[int] = ..., counted: _Optional[int] = ...) -> None: ...
 
 class SpineUpload(_message.Message):
     __slots__ = ("project",)
