@@ -29,6 +29,6 @@ pub use lookup::{LookupFeature, LookupOptions, LookupSpec, LookupView, Observed,
 pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, ViewTimes};
 pub use row::Origin;
 pub use store::{
-    Commit, Cursor, Digest, Durability, Load, Mismatch, Parity, Progress, Rows, Scanned, Settings, Stats, Store,
-    Written,
+    Commit, Corrected, Corrections, Cursor, Digest, Durability, Load, Mismatch, Parity, Progress, Rows, Scanned,
+    Settings, Stats, Store, Written,
 };

@@ -6,12 +6,14 @@
 //!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows
 //! ```
 //! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
-//! `write` the one way in · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` holding it against what it should be.
+//! `write` the way in · `correct` what became of removed rows · `basis` whose versions a cursor counts · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), a view's `gate` (shared by writes, alone by what changes its
 //! epochs), its `commits`, the stripes of the entities written, then short ones that guard memory only. Lookups wait for the last
 //! kind only.
 
+mod basis;
+mod correct;
 mod disk;
 mod epoch;
 mod load;
@@ -35,6 +37,7 @@ use ahash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 
+pub use correct::{Corrected, Corrections};
 pub use load::Load;
 pub use parity::{Mismatch, Parity};
 pub use request::{Commit, Cursor, Digest, Durability, Progress, Rows, Scanned, Settings, Stats, Written};

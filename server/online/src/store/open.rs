@@ -212,6 +212,8 @@ impl Metadata {
                 MetaKey::Cursor(id) => found.entry(id).or_default().cursor = Some(CursorRecord::decode(&value)?),
                 MetaKey::Progress(id) => found.entry(id).or_default().progress = Some(decode_progress(&value)?),
                 MetaKey::Pushed(id) => found.entry(id).or_default().pushed = true,
+                // Read when it is asked for.
+                MetaKey::Table(_) => {}
                 MetaKey::Layout(id) => {
                     drop(layouts.insert(id, Arc::new(Layout::new(id, LayoutRecord::decode(&value)?))))
                 }

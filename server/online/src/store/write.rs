@@ -95,13 +95,13 @@ struct Stored {
 
 /// Where a write goes.
 #[derive(Debug, Clone, Copy)]
-struct Epochs {
+pub(super) struct Epochs {
     present: u32,
     next: Option<u32>,
 }
 
 impl Epochs {
-    fn of(view: &View, commit: Commit) -> Result<Self> {
+    pub(super) fn of(view: &View, commit: Commit) -> Result<Self> {
         let state = view.state.read();
         let building = state.record.building;
         match commit {
@@ -115,7 +115,7 @@ impl Epochs {
         }
     }
 
-    fn targets(self) -> impl Iterator<Item = u32> {
+    pub(super) fn targets(self) -> impl Iterator<Item = u32> {
         std::iter::once(self.present).chain(self.next)
     }
 }
@@ -231,10 +231,10 @@ impl Inner {
 }
 
 /// What a commit does to a view's state in memory once it is in the store.
-type StateChange = Box<dyn FnOnce(&mut ViewState)>;
+pub(super) type StateChange = Box<dyn FnOnce(&mut ViewState)>;
 
 /// Adds a commit's records to the batch, and says what becomes of the view's state once it is written.
-fn commit_records(view: &View, layout: u32, commit: Commit, batch: &mut WriteBatch) -> Option<StateChange> {
+pub(super) fn commit_records(view: &View, layout: u32, commit: Commit, batch: &mut WriteBatch) -> Option<StateChange> {
     match commit {
         Commit::None => None,
         Commit::Progress(progress) => {
