@@ -3,8 +3,11 @@
 //! Two phases, as in the point-in-time join: keys and times of all rows are streamed and a map keeps each key's best rank and
 //! where it was found; then the payload of the winners alone is decoded, file by file. When the pool grants too little memory
 //! for the map, the keys are split in two by hash and each half is taken in a pass of its own, and so on.
+//!
+//! A correction asks for some [`Keys`] only, and learns which of them have no row any more.
 
 mod best;
+mod keys;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +22,7 @@ use futures::TryStreamExt;
 use tokio::sync::mpsc::Sender;
 
 use best::{Best, Candidate, ENTRY_BYTES};
+pub use keys::Keys;
 
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
@@ -99,13 +103,40 @@ pub async fn latest(
     found: Sender<Newest>,
     seen: &Seen,
 ) -> Result<()> {
+    search(runtime, snapshot, files, spec, None, found, seen).await
+}
+
+/// Finds the newest observation of some keys in a version; `keys` then knows which of them have none.
+///
+/// # Errors
+/// As [`latest`].
+pub async fn latest_of(
+    runtime: &Runtime,
+    snapshot: &Arc<Snapshot>,
+    spec: &Spec,
+    keys: &mut Keys,
+    found: Sender<Newest>,
+    seen: &Seen,
+) -> Result<()> {
+    search(runtime, snapshot, &snapshot.files, spec, Some(keys), found, seen).await
+}
+
+async fn search(
+    runtime: &Runtime,
+    snapshot: &Arc<Snapshot>,
+    files: &[DataFile],
+    spec: &Spec,
+    only: Option<&mut Keys>,
+    found: Sender<Newest>,
+    seen: &Seen,
+) -> Result<()> {
     let options = ReadOptions { columns: Some(spec.columns()), ..ReadOptions::default() };
     let schema = schema_of(snapshot, &options)?;
     for time in [Some(&spec.event_time), spec.created_time.as_ref()].into_iter().flatten() {
         require_time(snapshot, time)?;
     }
     let memory = MemoryConsumer::new(format!("newest rows of {}", snapshot.name)).register(runtime.memory_pool());
-    Search { snapshot, files, spec, schema, memory, seen }.run(found).await
+    Search { snapshot, files, spec, schema, only, memory, seen }.run(found).await
 }
 
 fn require_time(snapshot: &Snapshot, column: &str) -> Result<()> {
@@ -148,6 +179,8 @@ struct Search<'a> {
     files: &'a [DataFile],
     spec: &'a Spec,
     schema: SchemaRef,
+    /// The keys to look for; `None` for all.
+    only: Option<&'a mut Keys>,
     memory: MemoryReservation,
     seen: &'a Seen,
 }
@@ -221,7 +254,7 @@ impl Search<'_> {
             }
             let row_key = encoded.as_ref().map(|encoded| encoded.row(at));
             let key: &[u8] = row_key.as_ref().map_or(&[], AsRef::as_ref);
-            if !share.holds(key) {
+            if !share.holds(key) || self.only.as_mut().is_some_and(|only| !only.meet(key)) {
                 continue;
             }
             let candidate = Candidate {

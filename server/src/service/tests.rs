@@ -3,6 +3,7 @@
 mod as_of;
 pub(crate) mod bench;
 mod computed;
+mod jobs;
 
 use std::sync::Arc;
 

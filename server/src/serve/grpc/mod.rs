@@ -1,9 +1,10 @@
-//! The gRPC port: lookups, registry, materialization, tables, sealed training sets, Arrow Flight with Flight SQL, health and
+//! The gRPC port: lookups, registry, materialization and its jobs, tables, sealed training sets, Arrow Flight with Flight SQL, health and
 //! reflection.
 //!
 //! Each service is an adapter in a file of its own. The settings of the connection are those of one program that talks to a few:
 //! wide windows for bulk, no delay for lookups, keepalive for what sits between.
 
+mod jobs;
 mod materialize;
 mod online;
 mod registry;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use tidegate_proto::jobs::v1::jobs_service_server::JobsServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;
 use tidegate_proto::sealed::v1::sealed_service_server::SealedServiceServer;
@@ -84,6 +86,7 @@ fn routes<H: Health>(
         .max_decoding_message_size(unary)
         .max_encoding_message_size(usize::MAX);
     let materialize = MaterializeServiceServer::new(materialize::MaterializeDoor::new(service.clone()));
+    let jobs = JobsServiceServer::new(jobs::JobsDoor::new(service.clone()));
     let table = TableServiceServer::new(table::TableDoor::new(service.clone()));
     let sealed = SealedServiceServer::new(sealed::SealedDoor::new(service.clone()))
         .max_decoding_message_size(unary)
@@ -101,6 +104,7 @@ fn routes<H: Health>(
         .add_service(online)
         .add_service(registry)
         .add_service(materialize)
+        .add_service(jobs)
         .add_service(table)
         .add_service(sealed)
         .add_service(flight)
@@ -111,12 +115,13 @@ fn routes<H: Health>(
 }
 
 async fn report_serving(reporter: &HealthReporter) {
-    use tidegate_proto::{materialize, online, registry, sealed, table};
+    use tidegate_proto::{jobs, materialize, online, registry, sealed, table};
     let serving = tonic_health::ServingStatus::Serving;
     for name in [
         online::v1::online_service_server::SERVICE_NAME,
         registry::v1::registry_service_server::SERVICE_NAME,
         materialize::v1::materialize_service_server::SERVICE_NAME,
+        jobs::v1::jobs_service_server::SERVICE_NAME,
         table::v1::table_service_server::SERVICE_NAME,
         sealed::v1::sealed_service_server::SERVICE_NAME,
         "arrow.flight.protocol.FlightService",
