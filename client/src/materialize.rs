@@ -3,7 +3,7 @@
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tidegate_proto::materialize::v1;
-use tidegate_proto::materialize::v1::materialize_progress::Phase;
+use tidegate_proto::materialize::v1::materialize_progress::Phase as WirePhase;
 use tidegate_proto::materialize::v1::materialize_service_client::MaterializeServiceClient;
 use tidegate_schemas::time::Micros;
 use tonic::transport::Channel;
@@ -18,6 +18,12 @@ pub struct Progress {
     pub view: String,
     /// Whether it has arrived; the last message of each view.
     pub done: bool,
+    /// Where its job is.
+    pub phase: Phase,
+    /// The job, for [`Client::job`] and the like.
+    pub job: u64,
+    /// Whether this call started the job; one that it joined is not stopped when the call ends.
+    pub started: bool,
     /// The cursor before the call.
     pub from_version: Option<i64>,
     /// The table version being reached.
@@ -30,10 +36,47 @@ pub struct Progress {
     pub rows_written: u64,
     /// Rows that were no observation: a null key or a null event time.
     pub rows_skipped: u64,
+    /// Rows of keys that were put right because rows were removed from the table or changed in it.
+    pub rows_corrected: u64,
+    /// Of the bytes, about how many were read.
+    pub bytes_read: u64,
+    /// Bytes of the files to read.
+    pub bytes_total: u64,
     /// Rebuilt from the whole table.
     pub full: bool,
     /// With `done`: a token of everything written so far, for a lookup's `after_write`.
     pub write_token: String,
+}
+
+impl Progress {
+    /// Whether there was nothing to do.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.done && !self.full && self.from_version == Some(self.to_version)
+    }
+}
+
+/// Where the job of a view is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for another job, or for a place.
+    Queued,
+    /// It reads and writes.
+    Running,
+    /// It failed and is tried again after a while; why.
+    Retrying(String),
+    /// The view is at its table's newest version.
+    Done,
+}
+
+/// How a materialization is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Rebuild from the whole table.
+    pub full: bool,
+    /// Do not wait: the stream ends after one message for each view, which names its job. The jobs go on, and are tried again when
+    /// they fail.
+    pub detach: bool,
 }
 
 /// How far a view's online tier has come.
@@ -49,8 +92,20 @@ pub struct ViewStatus {
     pub materialized_at: Option<Micros>,
     /// Counts the full refreshes.
     pub epoch: u32,
-    /// A materialization stopped half way and will resume.
+    /// A materialization stopped half way. The next one goes on where an increment stopped; a rebuild begins anew.
     pub in_progress: bool,
+    /// Versions of the table that changed rows and are not served yet; absent where the table has no history.
+    pub versions_behind: Option<u64>,
+    /// Microseconds since the oldest of them was committed; absent where that is not known.
+    pub behind: Option<Micros>,
+    /// How far behind the view may be.
+    pub freshness: Option<Micros>,
+    /// Whether it is within that.
+    pub fresh: Option<bool>,
+    /// When it is materialized by itself; empty when never.
+    pub schedule: String,
+    /// The job that waits or runs.
+    pub job: Option<u64>,
 }
 
 /// How one view compares with its table.
@@ -87,13 +142,28 @@ impl Client {
         MaterializeServiceClient::new(self.channel.clone())
     }
 
-    /// Brings views (none named: all online ones) up to their tables' versions. Dropping the stream stops the work at the
-    /// next batch; a later call resumes it.
+    /// Brings views (none named: all online ones) up to their tables' versions: starts a job for each, or joins the one there is.
+    /// Dropping the stream stops the jobs that it started at their next batch. A later call goes on where an increment stopped; a
+    /// rebuild from the whole table begins anew.
     ///
     /// # Errors
     /// Unknown views; the stream ends with whatever stopped the work.
     pub async fn materialize(&self, views: &[String], full: bool) -> Result<BoxStream<'static, Result<Progress>>> {
-        let request = v1::MaterializeRequest { project: self.project()?.to_owned(), views: views.to_vec(), full };
+        self.materialize_with(views, Options { full, ..Options::default() }).await
+    }
+
+    /// As [`Client::materialize`], with options.
+    ///
+    /// # Errors
+    /// Unknown views; the stream ends with the first failure, after all jobs have ended.
+    pub async fn materialize_with(
+        &self,
+        views: &[String],
+        options: Options,
+    ) -> Result<BoxStream<'static, Result<Progress>>> {
+        let Options { full, detach } = options;
+        let request =
+            v1::MaterializeRequest { project: self.project()?.to_owned(), views: views.to_vec(), full, detach };
         let reply = self.materializer().materialize(request).await.map_err(|status| self.failed(&status))?;
         let client = self.clone();
         let progress = reply.into_inner().map_ok(progress).map_err(move |status| client.failed(&status));
@@ -123,8 +193,20 @@ impl Client {
 }
 
 fn progress(wire: v1::MaterializeProgress) -> Progress {
+    let phase = match wire.phase() {
+        WirePhase::Queued => Phase::Queued,
+        WirePhase::Retrying => Phase::Retrying(wire.problem),
+        WirePhase::Done => Phase::Done,
+        WirePhase::Running | WirePhase::Unspecified => Phase::Running,
+    };
     Progress {
-        done: wire.phase() == Phase::Done,
+        done: phase == Phase::Done,
+        phase,
+        job: wire.job,
+        started: wire.started,
+        rows_corrected: wire.rows_corrected,
+        bytes_read: wire.bytes_read,
+        bytes_total: wire.bytes_total,
         view: wire.view,
         from_version: version(wire.from_version),
         to_version: wire.to_version,
@@ -151,7 +233,18 @@ fn view_parity(wire: v1::ViewParity) -> ViewParity {
 }
 
 fn view_status(wire: v1::ViewStatus) -> ViewStatus {
+    use v1::view_status::Objective;
     ViewStatus {
+        fresh: match wire.objective() {
+            Objective::Met => Some(true),
+            Objective::Missed => Some(false),
+            Objective::Unspecified => None,
+        },
+        versions_behind: u64::try_from(wire.versions_behind).ok(),
+        behind: Some(wire.behind).filter(|behind| *behind >= 0),
+        freshness: Some(wire.freshness).filter(|freshness| *freshness > 0),
+        schedule: wire.schedule,
+        job: Some(wire.job).filter(|job| *job != 0),
         view: wire.view,
         cursor: version(wire.cursor),
         table_version: version(wire.table_version),

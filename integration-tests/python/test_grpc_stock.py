@@ -21,6 +21,7 @@ SERVICES = [
     "tidegate.online.v1.OnlineService",
     "tidegate.registry.v1.RegistryService",
     "tidegate.materialize.v1.MaterializeService",
+    "tidegate.jobs.v1.JobsService",
 ]
 FLIGHT = "arrow.flight.protocol.FlightService"
 

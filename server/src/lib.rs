@@ -8,6 +8,7 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod jobs;
 pub mod materialize;
 mod objects;
 pub mod registry;

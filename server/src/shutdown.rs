@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// When something stops; stages stop in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    /// Materialization and other work that a later call resumes.
+    /// Materialization and other work that goes on, or begins anew, in the next process.
     Jobs,
     /// gRPC, Flight and HTTP.
     Doors,

@@ -3,6 +3,8 @@
 //! Logs go to standard error, as text or JSON. Metrics are counted in [`Telemetry`] by the use cases and the doors and printed in the
 //! OpenMetrics text format by [`Telemetry::encode`]. No label carries a value from a table, a query or a secret.
 
+mod freshness;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
 use crate::config::{Log, LogFormat};
+use crate::service::Freshness;
+use freshness::FreshnessMetrics;
 
 mod push;
 
@@ -99,6 +103,7 @@ pub struct Telemetry {
     cache_bytes: Gauge<u64, AtomicU64>,
     catalog_version: Family<ProjectLabels, Gauge<u64, AtomicU64>>,
     push: PushMetrics,
+    freshness: FreshnessMetrics,
 }
 
 fn seconds() -> Histogram {
@@ -134,10 +139,12 @@ impl Telemetry {
             cache_bytes: Gauge::default(),
             catalog_version: Family::default(),
             push: PushMetrics::default(),
+            freshness: FreshnessMetrics::default(),
         };
         telemetry.register_calls();
         telemetry.register_work(values);
         telemetry.push.register(&mut telemetry.registry);
+        telemetry.freshness.register(&mut telemetry.registry);
         telemetry
     }
 
@@ -236,10 +243,27 @@ impl Telemetry {
         self.jobs.get_or_create(&ResultLabels { result }).inc();
     }
 
+    /// Notes how far a view is behind.
+    pub(crate) fn freshness(&self, project: &str, view: &str, freshness: &Freshness) {
+        self.freshness.set(project, view, freshness);
+    }
+
+    /// Notes how many jobs wait.
+    pub(crate) fn jobs_waiting(&self, queued: usize, retrying: usize) {
+        self.freshness.waiting(queued, retrying);
+    }
+
     /// Counts rows of a materialized batch.
     pub(crate) fn materialized(&self, written: u64, kept: u64, skipped: u64) {
         for (result, rows) in [("written", written), ("kept", kept), ("skipped", skipped)] {
             self.materialize_rows.get_or_create(&ResultLabels { result }).inc_by(rows);
+        }
+    }
+
+    /// Counts keys that were put right after rows of them were removed or changed.
+    pub(crate) fn corrected(&self, replaced: u64, deleted: u64) {
+        for (result, keys) in [("corrected", replaced), ("deleted", deleted)] {
+            self.materialize_rows.get_or_create(&ResultLabels { result }).inc_by(keys);
         }
     }
 
@@ -290,7 +314,8 @@ impl Telemetry {
     }
 }
 
-fn kind_name(kind: ErrorKind) -> &'static str {
+/// The name of a kind of failure, in metrics and records.
+pub(crate) fn kind_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "invalid",
         ErrorKind::NotFound => "not_found",

@@ -2,9 +2,8 @@
 //!
 //! [`Command`] is the verbs, [`Globals`] the flags they share, [`run`] does one and says how it went. Each family of verbs is a
 //! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`], [`push`] (and flush),
-//! [`materialize`] (and status), [`table`], [`health`], [`lookup`], [`training_set`], [`explain_row`], [`sql`]. [`read`] turns files into Arrow batches, [`write`]
-//! [`materialize`] (and status), [`health`], [`lookup`], [`training_set`], [`sealed`] (and audit),
-//! [`sql`]. [`read`] turns files into Arrow batches, [`write`]
+//! [`materialize`], [`status`], [`jobs`], [`table`], [`health`], [`lookup`], [`training_set`], [`explain_row`], [`sealed`] (and
+//! audit), [`sql`]. [`read`] turns files into Arrow batches, [`write`]
 //! the other way; [`output`] alone prints.
 //!
 //! Results go to standard output, everything else to standard error. Failures travel up as [`failure::Failure`] and are
@@ -15,6 +14,7 @@ mod explain_row;
 mod failure;
 mod health;
 mod ingest;
+mod jobs;
 mod lookup;
 mod materialize;
 mod output;
@@ -23,7 +23,9 @@ mod push;
 mod read;
 mod sealed;
 mod session;
+mod signals;
 mod sql;
+mod status;
 mod table;
 mod training_set;
 mod values;
@@ -94,8 +96,11 @@ pub enum Command {
     Flush(push::FlushArgs),
     /// Bring the online tier up to the tables' current versions.
     Materialize(materialize::Args),
+    /// Look at the jobs that bring the online tier up to date, stop one, or run one again.
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Show how far the online tier has come.
-    Status(materialize::StatusArgs),
+    Status(status::Args),
     /// Compare what lookups see with the tables, key by key.
     Parity(parity::Args),
     /// Look at how a table lies on disk, or put it in order.
@@ -163,7 +168,8 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Push(args) => push::run(&args, globals, out).await,
         Command::Flush(args) => push::flush(&args, globals, out).await,
         Command::Materialize(args) => materialize::run(&args, globals, out).await,
-        Command::Status(args) => materialize::status(&args, globals, out).await,
+        Command::Jobs(command) => jobs::run(&command, globals, out).await,
+        Command::Status(args) => status::run(&args, globals, out).await,
         Command::Parity(args) => parity::run(&args, globals, out).await,
         Command::Table(command) => table::run(&command, globals, out).await,
         Command::Lookup(args) => lookup::run(&args, globals, out).await,

@@ -8,6 +8,33 @@ use comfy_table::{ContentArrangement, Table};
 
 use crate::failure::Failure;
 
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub(crate) struct Format {
+    /// How to print the results.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Printed::Text)]
+    output: Printed,
+    /// The same as `--output json`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Formats of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Printed {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Format {
+    /// For programs.
+    pub(crate) fn is_json(self) -> bool {
+        self.json || self.output == Printed::Json
+    }
+}
+
 /// Where results go. A reader that went away is an error of kind `BrokenPipe`, never a panic.
 pub(crate) struct Output {
     to: Box<dyn Write + Send>,

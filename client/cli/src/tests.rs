@@ -71,6 +71,14 @@ fn verbs_take_what_their_examples_show() {
         "tidegate push user_stats - --format arrow --to online",
         "tidegate flush clicks --json",
         "tidegate materialize a b --full",
+        "tidegate materialize --detach --output json",
+        "tidegate status v --output json",
+        "tidegate status --json",
+        "tidegate jobs list a b --active --limit 5",
+        "tidegate jobs show 7 --watch --output json",
+        "tidegate jobs cancel 7",
+        "tidegate jobs retry 7",
+        "tidegate jobs resume 7",
         "tidegate lookup late_arrival --key origin=EWR carrier=UA --key origin=JFK",
         "tidegate lookup global_rates",
         "tidegate lookup v:a v:b -k origin=EWR --json",
@@ -96,6 +104,9 @@ fn what_makes_no_sense_is_refused() {
         "tidegate push orders a.csv --to nowhere",
         "tidegate registry rollback latest",
         "tidegate get --yaml --json",
+        "tidegate jobs show",
+        "tidegate jobs cancel seven",
+        "tidegate status --output yaml",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

@@ -46,6 +46,7 @@ from tidegate.errors import (
 )
 from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
+from tidegate.jobs import Job
 from tidegate.layout import ColumnOverlap, Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult, Status
 from tidegate.pushes import Flushed, Pushed, Quarantined
@@ -83,6 +84,7 @@ __all__ = [
     "Ingested",
     "InternalError",
     "InvalidError",
+    "Job",
     "KafkaTopic",
     "LazyTable",
     "NaiveTimeWarning",

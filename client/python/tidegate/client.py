@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import Any
@@ -13,8 +13,9 @@ import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from tidegate import definitions as language
-from tidegate import inputs, layout, online, pushes, registry, sealed
+from tidegate import inputs, jobs, layout, online, pushes, registry, sealed
 from tidegate._proto.flight.v1 import flight_pb2
+from tidegate._proto.jobs.v1 import jobs_pb2
 from tidegate._proto.materialize.v1 import materialize_pb2
 from tidegate._proto.online.v1 import online_pb2
 from tidegate._proto.push.v1 import push_pb2
@@ -23,6 +24,7 @@ from tidegate._proto.sealed.v1 import sealed_pb2
 from tidegate._proto.table.v1 import table_pb2
 from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
 from tidegate.explain import ViewExplained, explained
+from tidegate.jobs import Job
 from tidegate.layout import Compacted, TableStats, Vacuumed
 from tidegate.online import OnlineResult
 from tidegate.pushes import Flushed, Pushed
@@ -35,6 +37,7 @@ _REGISTRY = "tidegate.registry.v1.RegistryService"
 _ONLINE = "tidegate.online.v1.OnlineService/GetOnlineFeatures"
 _MATERIALIZE = "tidegate.materialize.v1.MaterializeService"
 _PUSH = "tidegate.push.v1.PushService"
+_JOBS = "tidegate.jobs.v1.JobsService"
 _SEALED = "tidegate.sealed.v1.SealedService"
 _TABLE = "tidegate.table.v1.TableService"
 _GET_TABLES = "type.googleapis.com/arrow.flight.protocol.sql.CommandGetTables"
@@ -484,24 +487,59 @@ class Client:
         return OnlineResult(table, reply)
 
     def materialize(
-        self, views: Sequence[str] | str | None = None, full: bool = False, progress: ProgressSetting = True
+        self,
+        views: Sequence[str] | str | None = None,
+        full: bool = False,
+        progress: ProgressSetting = True,
+        detach: bool = False,
     ) -> list[Progress]:
         """Brings online views up to their tables' current versions; one final report for each.
 
         `full` rebuilds from the whole table. `progress` is True for lines on standard error, or a function that gets each
-        report. Interrupting the call stops the work at the next batch; a later call resumes it.
+        report. A view's job that waits or runs already is joined. Interrupting the call stops the jobs it started at their next
+        batch; a later call goes on where an increment stopped, and a rebuild begins anew. With `detach` the call returns at once,
+        with one report for each view that names its job; the jobs go on, and are tried again when they fail.
         """
         names = [views] if isinstance(views, str) else list(views or ())
-        request = materialize_pb2.MaterializeRequest(project=self.project, views=names, full=full)
+        request = materialize_pb2.MaterializeRequest(project=self.project, views=names, full=full, detach=detach)
         show = _shower() if progress is True else progress or _ignore
         final = []
         stream = self._transport.stream(f"{_MATERIALIZE}/Materialize", request, materialize_pb2.MaterializeProgress)
         for message in stream:
             report = registry.progress(message)
             show(report)
-            if report.done:
+            if report.done or detach:
                 final.append(report)
         return final
+
+    def jobs(self, views: Sequence[str] | str | None = None, active: bool = False, limit: int = 0) -> list[Job]:
+        """Jobs that bring views up to date, newest first; with `active`, those that wait or run. `limit` 0 is all remembered."""
+        names = [views] if isinstance(views, str) else list(views or ())
+        request = jobs_pb2.ListJobsRequest(project=self.project, views=names, active=active, limit=limit)
+        reply = self._transport.call(f"{_JOBS}/ListJobs", request, jobs_pb2.ListJobsResponse)
+        return [jobs.job(message) for message in reply.jobs]
+
+    def job(self, id: int) -> Job:
+        """One job."""
+        return self._job("GetJob", id)
+
+    def watch_job(self, id: int) -> Iterator[Job]:
+        """A job each time it changes, until it ends. Leaving the iteration changes nothing for the job."""
+        request = jobs_pb2.JobRequest(project=self.project, id=id)
+        for message in self._transport.stream(f"{_JOBS}/WatchJob", request, jobs_pb2.Job):
+            yield jobs.job(message)
+
+    def cancel_job(self, id: int) -> Job:
+        """Stops a job: at once where it waits, at its next batch where it runs. What it wrote stays."""
+        return self._job("CancelJob", id)
+
+    def retry_job(self, id: int) -> Job:
+        """Runs a job again that failed or was cancelled, or now instead of after its pause."""
+        return self._job("RetryJob", id)
+
+    def _job(self, method: str, id: int) -> Job:
+        request = jobs_pb2.JobRequest(project=self.project, id=id)
+        return jobs.job(self._transport.call(f"{_JOBS}/{method}", request, jobs_pb2.Job))
 
     def parity(self, views: Sequence[str] | str | None = None) -> list[ViewParity]:
         """Compares every row that lookups see with the newest observation of its key in the table, at the version materialized."""

@@ -16,6 +16,12 @@ _ACTIONS = {
     registry_pb2.Change.ACTION_UPDATE: "update",
     registry_pb2.Change.ACTION_DELETE: "delete",
 }
+_PHASES = {
+    materialize_pb2.MaterializeProgress.PHASE_QUEUED: "queued",
+    materialize_pb2.MaterializeProgress.PHASE_RETRYING: "retrying",
+    materialize_pb2.MaterializeProgress.PHASE_DONE: "done",
+}
+_OBJECTIVES = {materialize_pb2.ViewStatus.OBJECTIVE_MET: True, materialize_pb2.ViewStatus.OBJECTIVE_MISSED: False}
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 
 
@@ -121,8 +127,23 @@ class Progress:
     full: bool
     write_token: str = ""
     """In a final report: what `after_write` of a lookup takes, to see everything written so far."""
+    phase: str = "running"
+    """queued, running, retrying or done."""
+    job: int = 0
+    started: bool = False
+    """Whether this call started the job, and did not join one."""
+    rows_corrected: int = 0
+    """Rows of keys that were put right because rows were removed from the table or changed in it."""
+    bytes_read: int = 0
+    bytes_total: int = 0
+    problem: str = ""
+    """While the job waits for another attempt: what failed."""
 
     def __str__(self) -> str:
+        if self.phase == "queued":
+            return f"{self.view}: job {self.job} waits"
+        if self.phase == "retrying":
+            return f"{self.view}: job {self.job} is tried again: {self.problem}"
         of = f" of {self.rows_total:,}" if self.rows_total and not self.done else ""
         skipped = f", {self.rows_skipped:,} skipped" if self.rows_skipped else ""
         return f"{self.view}: {self.rows_read:,}{of} rows read, {self.rows_written:,} written{skipped}"
@@ -138,11 +159,25 @@ class ViewStatus:
     materialized_at: datetime | None
     epoch: int
     in_progress: bool
+    versions_behind: int = -1
+    """Versions of the table that changed rows and are not served yet; -1 where the table has no history."""
+    behind: timedelta | None = None
+    """How long the oldest of them has been there; None where that is not known."""
+    freshness: timedelta | None = None
+    """How far behind the view may be, where its definition says."""
+    fresh: bool | None = None
+    """Whether it is within that."""
+    schedule: str = ""
+    """When it is materialized by itself; empty when never."""
+    job: int = 0
+    """The job that waits or runs; 0 when there is none."""
 
     @property
     def current(self) -> bool:
         """Whether every row of the table is reflected online."""
-        return self.cursor == self.table_version and not self.in_progress
+        if self.in_progress or self.cursor < 0:
+            return False
+        return self.versions_behind == 0 if self.versions_behind >= 0 else self.cursor == self.table_version
 
 
 @dataclass(frozen=True)
@@ -206,6 +241,13 @@ def progress(message: materialize_pb2.MaterializeProgress) -> Progress:
         message.rows_skipped,
         message.full,
         message.write_token,
+        _PHASES.get(message.phase, "running"),
+        message.job,
+        message.started,
+        message.rows_corrected,
+        message.bytes_read,
+        message.bytes_total,
+        message.problem,
     )
 
 
@@ -226,7 +268,20 @@ def view_parity(message: materialize_pb2.ViewParity) -> ViewParity:
 def view_status(message: materialize_pb2.ViewStatus) -> ViewStatus:
     """A view's status as the wire carries it."""
     at = moment(message.materialized_at) if message.materialized_at else None
-    return ViewStatus(message.view, message.cursor, message.table_version, at, message.epoch, message.in_progress)
+    return ViewStatus(
+        message.view,
+        message.cursor,
+        message.table_version,
+        at,
+        message.epoch,
+        message.in_progress,
+        message.versions_behind,
+        timedelta(microseconds=message.behind) if message.behind >= 0 else None,
+        timedelta(microseconds=message.freshness) if message.freshness else None,
+        _OBJECTIVES.get(message.objective),
+        message.schedule,
+        message.job,
+    )
 
 
 def moment(micros: int) -> datetime:

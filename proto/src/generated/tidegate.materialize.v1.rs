@@ -80,6 +80,10 @@ pub struct MaterializeRequest {
     /// Rebuild from the whole table in a new epoch, instead of from the versions added since the cursor.
     #[prost(bool, tag = "3")]
     pub full: bool,
+    /// Do not wait: the stream ends after one message for each view, which names its job. The jobs go on without the caller, and are
+    /// tried again when they fail.
+    #[prost(bool, tag = "4")]
+    pub detach: bool,
 }
 impl ::prost::Name for MaterializeRequest {
     const NAME: &'static str = "MaterializeRequest";
@@ -119,6 +123,23 @@ pub struct MaterializeProgress {
     /// With DONE: a token of everything written so far, for the `after_write` of a lookup.
     #[prost(string, tag = "10")]
     pub write_token: ::prost::alloc::string::String,
+    /// The job that does it, for tidegate.jobs.v1.
+    #[prost(uint64, tag = "11")]
+    pub job: u64,
+    /// Whether this call started the job; a call that joined does not stop it by going away.
+    #[prost(bool, tag = "12")]
+    pub started: bool,
+    /// Bytes of the files to read, and of those about how many were read.
+    #[prost(uint64, tag = "13")]
+    pub bytes_total: u64,
+    #[prost(uint64, tag = "14")]
+    pub bytes_read: u64,
+    /// Rows of keys that were put right because rows were removed from the table or changed in it.
+    #[prost(uint64, tag = "15")]
+    pub rows_corrected: u64,
+    /// With RETRYING: what failed.
+    #[prost(string, tag = "16")]
+    pub problem: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `MaterializeProgress`.
 pub mod materialize_progress {
@@ -138,6 +159,10 @@ pub mod materialize_progress {
         Unspecified = 0,
         Running = 1,
         Done = 2,
+        /// The job waits for another, or for a place.
+        Queued = 3,
+        /// The job failed and is tried again after a while; `problem` says why.
+        Retrying = 4,
     }
     impl Phase {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -149,6 +174,8 @@ pub mod materialize_progress {
                 Self::Unspecified => "PHASE_UNSPECIFIED",
                 Self::Running => "PHASE_RUNNING",
                 Self::Done => "PHASE_DONE",
+                Self::Queued => "PHASE_QUEUED",
+                Self::Retrying => "PHASE_RETRYING",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -157,6 +184,8 @@ pub mod materialize_progress {
                 "PHASE_UNSPECIFIED" => Some(Self::Unspecified),
                 "PHASE_RUNNING" => Some(Self::Running),
                 "PHASE_DONE" => Some(Self::Done),
+                "PHASE_QUEUED" => Some(Self::Queued),
+                "PHASE_RETRYING" => Some(Self::Retrying),
                 _ => None,
             }
         }
@@ -219,9 +248,69 @@ pub struct ViewStatus {
     pub materialized_at: i64,
     #[prost(uint32, tag = "5")]
     pub epoch: u32,
-    /// A materialization stopped half way and will resume.
+    /// A materialization stopped half way. The next one goes on where an increment stopped; a rebuild begins anew.
     #[prost(bool, tag = "6")]
     pub in_progress: bool,
+    /// Versions of the table that changed rows and are not reflected online yet; -1 where the table has no history.
+    #[prost(int64, tag = "7")]
+    pub versions_behind: i64,
+    /// Microseconds since the oldest of those versions was committed; 0 when none is missing, -1 where that is not known.
+    #[prost(int64, tag = "8")]
+    pub behind: i64,
+    /// How far behind the view may be, in microseconds; 0 when its definition does not say.
+    #[prost(int64, tag = "9")]
+    pub freshness: i64,
+    /// Whether it is within `freshness`.
+    #[prost(enumeration = "view_status::Objective", tag = "10")]
+    pub objective: i32,
+    /// When the view is materialized by itself, as its definition says it; empty when never.
+    #[prost(string, tag = "11")]
+    pub schedule: ::prost::alloc::string::String,
+    /// The job that runs or waits for this view; 0 when there is none.
+    #[prost(uint64, tag = "12")]
+    pub job: u64,
+}
+/// Nested message and enum types in `ViewStatus`.
+pub mod view_status {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Objective {
+        Unspecified = 0,
+        Met = 1,
+        Missed = 2,
+    }
+    impl Objective {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OBJECTIVE_UNSPECIFIED",
+                Self::Met => "OBJECTIVE_MET",
+                Self::Missed => "OBJECTIVE_MISSED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OBJECTIVE_UNSPECIFIED" => Some(Self::Unspecified),
+                "OBJECTIVE_MET" => Some(Self::Met),
+                "OBJECTIVE_MISSED" => Some(Self::Missed),
+                _ => None,
+            }
+        }
+    }
 }
 impl ::prost::Name for ViewStatus {
     const NAME: &'static str = "ViewStatus";
@@ -324,8 +413,10 @@ pub mod materialize_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Brings views up to their tables' current versions; streams progress and ends with one DONE for each view.
-        /// Cancelling stops the work at the next batch; a later call resumes it.
+        /// Brings views up to their tables' current versions: starts a job for each view, or joins the one there is; streams progress
+        /// and ends with one DONE for each view. When the last call that waits for a job is cancelled, the job stops at its next batch,
+        /// unless it was detached or the server started it by itself. A later call goes on where an increment stopped; a rebuild from
+        /// the whole table begins anew.
         pub async fn materialize(
             &mut self,
             request: impl tonic::IntoRequest<super::MaterializeRequest>,
@@ -434,8 +525,10 @@ pub mod materialize_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Brings views up to their tables' current versions; streams progress and ends with one DONE for each view.
-        /// Cancelling stops the work at the next batch; a later call resumes it.
+        /// Brings views up to their tables' current versions: starts a job for each view, or joins the one there is; streams progress
+        /// and ends with one DONE for each view. When the last call that waits for a job is cancelled, the job stops at its next batch,
+        /// unless it was detached or the server started it by itself. A later call goes on where an increment stopped; a rebuild from
+        /// the whole table begins anew.
         async fn materialize(
             &self,
             request: tonic::Request<super::MaterializeRequest>,

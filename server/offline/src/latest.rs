@@ -3,8 +3,11 @@
 //! Two phases, as in the point-in-time join: keys and times of all rows are streamed and a map keeps each key's best rank and
 //! where it was found; then the payload of the winners alone is decoded, file by file. When the pool grants too little memory
 //! for the map, the keys are split in two by hash and each half is taken in a pass of its own, and so on.
+//!
+//! A correction asks for some [`Keys`] only, and learns which of them have no row any more.
 
 mod best;
+mod keys;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,6 +23,7 @@ use tidegate_schemas::time::Micros;
 use tokio::sync::mpsc::Sender;
 
 use best::{Best, Candidate, ENTRY_BYTES};
+pub use keys::Keys;
 
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
@@ -105,6 +109,33 @@ pub async fn latest(
     found: Sender<Newest>,
     seen: &Seen,
 ) -> Result<()> {
+    search(runtime, snapshot, files, spec, None, found, seen).await
+}
+
+/// Finds the newest observation of some keys in a version; `keys` then knows which of them have none.
+///
+/// # Errors
+/// As [`latest`].
+pub async fn latest_of(
+    runtime: &Runtime,
+    snapshot: &Arc<Snapshot>,
+    spec: &Spec,
+    keys: &mut Keys,
+    found: Sender<Newest>,
+    seen: &Seen,
+) -> Result<()> {
+    search(runtime, snapshot, &snapshot.files, spec, Some(keys), found, seen).await
+}
+
+async fn search(
+    runtime: &Runtime,
+    snapshot: &Arc<Snapshot>,
+    files: &[DataFile],
+    spec: &Spec,
+    only: Option<&mut Keys>,
+    found: Sender<Newest>,
+    seen: &Seen,
+) -> Result<()> {
     let options = ReadOptions { columns: Some(spec.columns()), ..ReadOptions::default() };
     let schema = schema_of(snapshot, &options)?;
     for time in [Some(&spec.event_time), spec.created_time.as_ref()].into_iter().flatten() {
@@ -112,7 +143,7 @@ pub async fn latest(
     }
     let memory = MemoryConsumer::new(format!("newest rows of {}", snapshot.name)).register(runtime.memory_pool());
     let (later, later_rows) = (Vec::new(), 0);
-    Search { snapshot, files, spec, schema, memory, seen, later, later_rows }.run(found).await
+    Search { snapshot, files, spec, schema, only, memory, seen, later, later_rows }.run(found).await
 }
 
 fn require_time(snapshot: &Snapshot, column: &str) -> Result<()> {
@@ -155,6 +186,8 @@ struct Search<'a> {
     files: &'a [DataFile],
     spec: &'a Spec,
     schema: SchemaRef,
+    /// The keys to look for; `None` for all.
+    only: Option<&'a mut Keys>,
     memory: MemoryReservation,
     seen: &'a Seen,
     /// For each file the rows that happen later than is asked for.
@@ -242,6 +275,10 @@ impl Search<'_> {
                     self.later_rows += 1;
                     self.reserve(best.len(), key.len())?;
                 }
+                continue;
+            }
+            // A key of which all rows happen later is not met.
+            if self.only.as_mut().is_some_and(|only| !only.meet(key)) {
                 continue;
             }
             let candidate = Candidate {

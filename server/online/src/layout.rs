@@ -9,6 +9,7 @@
 //! 'k' view u32 BE         version i64 · materialized at i64 · layout u32       the cursor
 //! 'p' view u32 BE         full u8 · target i64 · position u64 · read u64 · written u64 · started i64      the progress
 //! 'q' view u32 BE         –                                                    the view has pushed rows
+//! 'b' view u32 BE         the table's id, UTF-8 without a format byte              whose versions the cursor counts
 //! 'd' view, epoch u32 BE  entity type u32                                      rows to be deleted; epoch 2^32-1 means all
 //! 'w', 'x'                windowed views                                       drawn in `tiles/record.rs`
 //! 'f', 'i', 's', 'o'      feeds and their outboxes                             drawn in `store/feed.rs`
@@ -233,6 +234,7 @@ pub(crate) enum MetaKey {
     Cursor(u32),
     Progress(u32),
     Pushed(u32),
+    Table(u32),
     Purge(u32, u32),
     Feed(u32),
     Incarnations,
@@ -251,6 +253,7 @@ impl MetaKey {
             Self::Cursor(view) => (b'k', vec![view]),
             Self::Progress(view) => (b'p', vec![view]),
             Self::Pushed(view) => (b'q', vec![view]),
+            Self::Table(view) => (b'b', vec![view]),
             Self::Purge(view, epoch) => (b'd', vec![view, epoch]),
             Self::Feed(id) => (b'f', vec![id]),
             Self::Incarnations => (b'i', vec![]),
@@ -275,6 +278,7 @@ impl MetaKey {
             b'k' => Self::Cursor(id()?),
             b'p' => Self::Progress(id()?),
             b'q' => Self::Pushed(id()?),
+            b'b' => Self::Table(id()?),
             b'd' => Self::Purge(id()?, id()?),
             b'f' => Self::Feed(id()?),
             b'i' => Self::Incarnations,

@@ -33,4 +33,6 @@ pub use store::{
     Chunk, Claim, Commit, Counted, Cursor, Digest, Durability, EventIds, Extra, Fate, FeedId, FeedStatus, Load,
     Mismatch, OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released, RowDigest, Rows,
     Scanned, Scope, Settings, Stats, Store, Ticket, Written, entity_hash,
+    Commit, Corrected, Corrections, Cursor, Digest, Durability, Load, Mismatch, Parity, Progress, Rows, Scanned,
+    Settings, Stats, Store, Written,
 };

@@ -8,6 +8,7 @@
 //!   sealed/       sealed training sets, <project>/<name>.json, and their spines
 //!   tables/       managed Delta tables, <project>/<source>
 //!   online/       the online tier's store
+//!   jobs/         materializations that wait, run and ended, one file for each
 //!   spill/        temporary files of plans and uploads; emptied at start
 //! ```
 
@@ -75,6 +76,12 @@ impl DataDir {
     #[must_use]
     pub fn online(&self) -> PathBuf {
         self.root.join("online")
+    }
+
+    /// Jobs.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
     }
 
     /// Temporary files.

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::jobs::Jobs;
 use crate::registry::Registry;
 use crate::sealed::SealedSets;
 use crate::serve::{self, Listeners};
@@ -61,6 +62,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     let plans = tidegate_offline::runtime::Runtime::new(&plan_settings(&config, &data_dir))?;
     stage("online store");
     let online = open_online(&config, &data_dir).await?;
+    stage("jobs");
+    let jobs = Jobs::open(&data_dir.jobs(), config.jobs.clone(), clock.clone())
+        .map_err(|source| Error::Io { doing: "reading the jobs that are remembered", source })?;
     stage("definitions");
     let shutdown = Shutdown::new();
     let parts = Parts {
@@ -70,6 +74,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
         sealed,
         plans,
         online,
+        jobs,
         shutdown: shutdown.clone(),
         tables_dir: data_dir.tables(),
         spill_dir: data_dir.spill(),
@@ -79,6 +84,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     service.load_definitions().await?;
     spawn_keeper(&service, &config, &shutdown);
     spawn_pushes(&service, &shutdown);
+    spawn_scheduler(&service, &config, &shutdown);
     stage("doors");
     let doors = tokio::spawn(open_doors(service.clone(), listeners, serve_settings(&config), shutdown.clone()));
     data_dir.announce(grpc, http)?;
@@ -219,6 +225,25 @@ fn spawn_keeper(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown) {
             tokio::select! {
                 () = &mut stopping => break,
                 () = tokio::time::sleep(every) => service.look_around().await,
+            }
+        }
+    });
+}
+
+/// Looks at schedules, and goes on with jobs that an earlier server left, until jobs stop.
+fn spawn_scheduler(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown) {
+    let (service, every) = (service.clone(), config.jobs.poll.max(Duration::from_millis(10)));
+    let registration = shutdown.register(Stage::Jobs, "scheduler");
+    tokio::spawn(async move {
+        let mut stopping = std::pin::pin!(registration.stopping());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                () = service.tend_jobs() => {}
+            }
+            tokio::select! {
+                () = &mut stopping => break,
+                () = tokio::time::sleep(every) => {}
             }
         }
     });

@@ -38,6 +38,8 @@ pub struct Config {
     pub materialize: Materialize,
     /// Pushed rows.
     pub push: Push,
+    /// Jobs.
+    pub jobs: Jobs,
     /// The registry.
     pub registry: Registry,
     /// Logging.
@@ -191,6 +193,24 @@ pub struct Push {
     /// How long one may wait for its turn.
     #[serde(deserialize_with = "units::duration")]
     pub max_wait: Duration,
+/// Materializations as jobs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Jobs {
+    /// Jobs that run at once, each on a view of its own.
+    pub parallel: usize,
+    /// How often a job is begun before it counts as failed.
+    pub attempts: u32,
+    /// The pause after the first attempt; each one after it is twice as long.
+    #[serde(deserialize_with = "units::duration")]
+    pub backoff: Duration,
+    /// The longest pause.
+    #[serde(deserialize_with = "units::duration")]
+    pub max_backoff: Duration,
+    /// Jobs that ended and are remembered.
+    pub history: usize,
+    /// How often schedules are looked at.
+    #[serde(deserialize_with = "units::duration")]
+    pub poll: Duration,
 }
 
 /// The registry.

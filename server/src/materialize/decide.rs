@@ -1,19 +1,33 @@
-//! What a view needs: nothing, the files added since its cursor, or everything.
+//! What a view needs: nothing, what came since its cursor, or everything.
 
 use std::sync::Arc;
 
+use tidegate_offline::latest::Keys;
 use tidegate_offline::table::snapshot::{DataFile, Snapshot};
+use tidegate_offline::table::{Changes, Since};
 use tidegate_online::{Cursor, Progress};
 
+use super::rewrite::Rewrite;
 use super::run::Job;
 use super::windows;
 use crate::service::Result;
 
-/// Files to read, in address order, and where to begin.
+/// Rows that may be looked at again whatever the table's size: reading keys of few files costs little.
+const ROWS_FEW: u64 = 10_000;
+
+/// Beyond this share of the table's rows, reading all of it is less work.
+const SHARE_MAX: f64 = 0.25;
+
+/// Most keys put right in one go.
+const KEYS_MAX: usize = 4_000_000;
+
+/// Files to read, in address order, keys to put right, and where to begin.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) files: Vec<DataFile>,
+    /// Keys of rows that were removed or changed.
+    pub(super) keys: Option<Keys>,
     /// Rebuild in a new epoch.
     pub(super) full: bool,
     /// What an interrupted run left behind.
@@ -30,33 +44,53 @@ impl Work {
     pub(super) fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows.unwrap_or(0)).sum()
     }
+
+    /// Bytes of the files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
 }
 
 /// The next thing to do, or `None` when the view is at the table's newest version.
 ///
 /// Of a windowed view the snapshot of a rebuild is what it is now: what is read is settled once the rebuild has begun.
 pub(super) async fn next(job: &Job, full: bool) -> Result<Option<Work>> {
-    let Job { store, table, .. } = job;
-    let view = job.id;
-    let newest = table.snapshot(None).await?;
-    let cursor = store.cursor(view)?;
-    let left = store.progress(view)?;
+    let newest = job.table.snapshot(None).await?;
+    let left = job.store.progress(job.id)?;
     // A rebuild that was interrupted begins anew.
     let full = full || left.is_some_and(|progress| progress.full);
-    // Rows were written before the view had its present features, or for a table that has gone back since.
-    let usable = |cursor: &Cursor| !full && cursor.layout_current && cursor.version <= newest.version;
-    let Some(cursor) = cursor.filter(usable) else {
+    // Rows may have been written before the view had its present features.
+    let usable = |cursor: &Cursor| !full && cursor.layout_current;
+    let Some(cursor) = job.store.cursor(job.id)?.filter(usable) else {
         return Ok(Some(everything(newest)));
     };
-    if let Some(progress) = left.filter(|progress| cursor.version < progress.target_version)
-        && let Ok(snapshot) = table.snapshot(Some(progress.target_version)).await
-    {
+    if let Some(rewrite) = replaced(job, cursor.version, &newest)? {
+        return rebuild(job, cursor.version, &rewrite, newest).map(Some);
+    }
+    let resumed = left.filter(|progress| cursor.version < progress.target_version);
+    if let Some((snapshot, progress)) = resumable(job, resumed).await? {
         return Ok(Some(since(job, cursor.version, snapshot, Some(progress), newest).await?));
     }
     if cursor.version == newest.version {
         return Ok(None);
     }
     Ok(Some(since(job, cursor.version, newest.clone(), None, newest).await?))
+}
+
+/// Whether the cursor counts the versions of another table, or of one that has gone back since.
+fn replaced(job: &Job, cursor: i64, newest: &Snapshot) -> Result<Option<Rewrite>> {
+    let noted = job.store.table_of(job.id)?;
+    if noted.is_some() && noted != job.table.id() {
+        return Ok(Some(Rewrite::Replaced));
+    }
+    Ok((cursor > newest.version).then_some(Rewrite::WentBack { newest: newest.version }))
+}
+
+/// The version that an interrupted run went for, while all it would read is there.
+async fn resumable(job: &Job, left: Option<Progress>) -> Result<Option<(Arc<Snapshot>, Progress)>> {
+    let Some(progress) = left else { return Ok(None) };
+    let Ok(snapshot) = job.table.snapshot(Some(progress.target_version)).await else { return Ok(None) };
+    Ok(snapshot.is_whole().await?.then_some((snapshot, progress)))
 }
 
 async fn since(
@@ -66,20 +100,54 @@ async fn since(
     resume: Option<Progress>,
     newest: Arc<Snapshot>,
 ) -> Result<Work> {
-    let changes = job.table.added_since(cursor, target.version).await?;
-    if changes.rewritten {
-        return Ok(everything(newest));
-    }
-    let files = match job.columns.is_windowed() {
-        true => windows::uncounted(&job.store, changes),
-        false => Some(changes.files),
+    let changes = match job.table.changes(cursor, target.version).await? {
+        Since::Known(changes) => changes,
+        Since::Lost(lost) => return rebuild(job, cursor, &lost.into(), newest),
     };
-    Ok(match files {
-        Some(files) => Work { snapshot: target, files, full: false, resume },
-        None => everything(newest),
-    })
+    if job.columns.is_windowed() {
+        // What counted in a tile can't be taken out of it again.
+        let files = if changes.removed.is_empty() { windows::uncounted(&job.store, changes) } else { None };
+        return Ok(match files {
+            Some(files) => Work { snapshot: target, files, keys: None, full: false, resume },
+            None => everything(newest),
+        });
+    }
+    if changes.removed.is_empty() {
+        return Ok(Work { snapshot: target, files: changes.added, keys: None, full: false, resume });
+    }
+    match keys(job, &target, &changes).await? {
+        Ok(keys) => Ok(Work { snapshot: target, files: changes.added, keys: Some(keys), full: false, resume }),
+        Err(rewrite) => rebuild(job, cursor, &rewrite, newest),
+    }
+}
+
+/// The keys of removed rows.
+async fn keys(job: &Job, target: &Arc<Snapshot>, changes: &Changes) -> Result<std::result::Result<Keys, Rewrite>> {
+    let removed = changes.rows_removed();
+    let most = (target.rows().unwrap_or(u64::MAX) as f64 * SHARE_MAX) as u64;
+    if removed > most.max(ROWS_FEW) {
+        return Ok(Err(Rewrite::Large { rows: removed }));
+    }
+    let (plans, target, spec, removed) =
+        (job.plans.clone(), target.clone(), job.columns.latest(job.clock.now(), false), changes.removed.clone());
+    let on = job.plans.clone();
+    let found = on.run(async move { Keys::of(&plans, &target, &removed, &spec, KEYS_MAX).await }).await;
+    match found {
+        Ok(Some(keys)) => Ok(Ok(keys)),
+        Ok(None) => Ok(Err(Rewrite::Large { rows: KEYS_MAX as u64 })),
+        Err(tidegate_offline::Error::FileMissing { file, .. }) => {
+            Ok(Err(Rewrite::Vacuumed { what: format!("data file {file} is gone") }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Everything, if the source allows it.
+fn rebuild(job: &Job, cursor: i64, rewrite: &Rewrite, newest: Arc<Snapshot>) -> Result<Work> {
+    rewrite.settle(&job.view, job.table.name(), cursor, job.on_rewrite)?;
+    Ok(everything(newest))
 }
 
 pub(super) fn everything(snapshot: Arc<Snapshot>) -> Work {
-    Work { files: snapshot.files.clone(), snapshot, full: true, resume: None }
+    Work { files: snapshot.files.clone(), snapshot, keys: None, full: true, resume: None }
 }

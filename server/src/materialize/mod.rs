@@ -2,21 +2,25 @@
 //!
 //! Parts, in the order data moves: [`decide`] looks at the cursor, at progress that was left behind and at the log, and says what to
 //! read; [`rows`] turns a file's batch into rows of the online tier, leaving out what is no observation; [`run`] writes an increment
-//! batch by batch, each together with the [`Position`] reached, and the last together with the cursor; [`rebuild`] loads everything;
+//! batch by batch, each together with the [`Position`] reached, and the last together with the cursor; [`correct`] puts right the keys of
+//! rows that were removed or changed; [`rebuild`] loads everything; [`rewrite`] says what happens when a table can't be followed;
 //! [`windows`] says what is different about views of windows.
 //!
 //! ```text
 //! nothing to do   cursor = current version
 //! incremental     the files that versions after the cursor added        -> written into the current epoch
-//! full            all files of one version; when there is no cursor, the view reads another table than the cursor was set
-//!                 for, rows were removed or changed, or the caller says so -> the newest row of each key into a new epoch, then flipped
+//!                 keys of rows that these versions removed or changed   -> what the table has for them now, or nothing
+//! full            all files of one version; when there is no cursor, rows lack a feature, the table was rewritten in a way that can't
+//!                 be followed, or the caller says so                    -> the newest row of each key into a new epoch, then flipped
 //! ```
 //!
 //! The cursor is a table version, never a time, so an observation that arrives late is read like any other. There is no moment at which
 //! a kill loses or doubles anything: values and position are one atomic write, and a row that is written again changes nothing.
 
+mod correct;
 mod decide;
 mod rebuild;
+mod rewrite;
 mod rows;
 mod run;
 mod windows;
@@ -31,32 +35,32 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The jobs that run: one at a time for each view.
+/// Who has which view: one at a time, a job or a comparison with the table.
 #[derive(Debug, Clone, Default)]
-pub struct Jobs {
-    running: Arc<Mutex<HashSet<(String, String)>>>,
+pub struct Claims {
+    taken: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
-/// A view that no other job touches until this is dropped.
+/// A view that nobody else touches until this is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    jobs: Jobs,
+    claims: Claims,
     key: (String, String),
 }
 
-impl Jobs {
-    /// Claims a view, or `None` while another job has it.
+impl Claims {
+    /// Claims a view, or `None` while somebody else has it.
     #[must_use]
     pub fn claim(&self, project: &str, view: &str) -> Option<Claim> {
         let key = (project.to_owned(), view.to_owned());
-        let claimed = self.running.lock().insert(key.clone());
-        claimed.then(|| Claim { jobs: self.clone(), key })
+        let claimed = self.taken.lock().insert(key.clone());
+        claimed.then(|| Claim { claims: self.clone(), key })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.jobs.running.lock().remove(&self.key);
+        self.claims.taken.lock().remove(&self.key);
     }
 }
 

@@ -39,6 +39,13 @@ pub(crate) struct Observations {
     pub(crate) skipped: u64,
 }
 
+/// Keys without observations; all columns have one length.
+#[derive(Debug)]
+pub(crate) struct KeyColumns {
+    pub(crate) columns: Vec<ArrayRef>,
+    pub(crate) rows: usize,
+}
+
 impl Observations {
     /// As the online tier takes them: rows that a version of the table added.
     pub(crate) fn added(&self, version: i64) -> Rows<'_> {
@@ -139,6 +146,12 @@ impl Columns {
             features: self.features.iter().map(take).collect::<Result<_>>()?,
             skipped: (batch.num_rows() - kept.num_rows()) as u64,
         })
+    }
+
+    /// Key columns as the online tier takes them.
+    pub(super) fn keys_of(&self, batch: &RecordBatch) -> Result<KeyColumns> {
+        let take = |(name, data_type): &(String, DataType)| cast(column(batch, name)?, data_type, name);
+        Ok(KeyColumns { columns: self.keys.iter().map(take).collect::<Result<_>>()?, rows: batch.num_rows() })
     }
 
     /// The batch without rows whose key or event time is null.

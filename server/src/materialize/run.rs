@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use tidegate_offline::latest::Keys;
 use tidegate_offline::runtime::Runtime;
 use tidegate_offline::table::Table;
 use tidegate_offline::table::read::{FileBatch, ReadOptions, read_file};
 use tidegate_online::{Commit, Progress, Store, ViewId, Written};
 use tidegate_schemas::catalog::Catalog;
-use tidegate_schemas::definition::{FeatureView, Source};
+use tidegate_schemas::definition::{FeatureView, OnRewrite, Source};
 use tidegate_schemas::error::ErrorKind;
 use tokio::sync::mpsc;
 
+use super::correct::Commits;
 use super::decide::{self, Work};
 use super::rows::{Columns, Observations};
 use super::windows::Settle;
@@ -39,6 +41,8 @@ pub struct Job {
     pub telemetry: Arc<Telemetry>,
     /// Rebuild from the whole table.
     pub full: bool,
+    /// What to do when the table was rewritten in a way that can't be followed.
+    pub on_rewrite: OnRewrite,
     /// Rows in one atomic write.
     pub batch_rows: usize,
     /// How the rebuild of a windowed view is begun whose table pushes reach.
@@ -94,15 +98,16 @@ impl Job {
     ) -> Self {
         let columns = Columns::of(subject.catalog, subject.view, subject.source);
         let view = subject.view.name.clone();
+        let on_rewrite = subject.source.on_rewrite;
         let (full, batch_rows, settle) = (false, 16_384, None);
-        Self { view, store, id, table, plans, clock, telemetry, full, batch_rows, settle, claim, columns }
+        Self { view, store, id, table, plans, clock, telemetry, full, on_rewrite, batch_rows, settle, claim, columns }
     }
 
-    /// Brings the view up to the table's newest version, and sends one report with `done` at the end.
+    /// Brings the view up to the table's newest version, and reports how far it is.
     ///
     /// # Errors
-    /// `Cancelled` when nobody listens any more or the server stops; whatever reading or writing fails with. What was written stays and
-    /// is resumed.
+    /// `Cancelled` when nobody listens any more, `Unavailable` when the server stops, whatever reading or writing fails with. What an
+    /// increment wrote stays, and the next one goes on there; a rebuild begins anew.
     pub(crate) async fn run(self, reports: &Reports, registration: &Registration) -> Result<()> {
         self.telemetry.job_started();
         let result = self.bring_up(reports, registration).await;
@@ -118,47 +123,45 @@ impl Job {
         let from = self.store.cursor(self.id)?.map(|cursor| cursor.version);
         let mut last = MaterializeProgress {
             view: self.view.clone(),
-            done: false,
             from_version: from,
             to_version: from.unwrap_or(0),
-            rows_read: 0,
-            rows_total: 0,
-            rows_written: 0,
-            rows_skipped: 0,
-            full: false,
-            write_token: String::new(),
+            ..MaterializeProgress::default()
         };
         // Without a history nothing tells what came since: everything is read again.
         let mut full = self.full || !self.table.has_history();
         while let Some(work) = decide::next(self, full).await? {
             // A rebuild that was interrupted and is finished now is what was asked for.
             full = false;
-            last = self.pass(&work, last, reports, registration).await?;
+            last = self.pass(work, last, reports, registration).await?;
         }
-        last.done = true;
         last.write_token = self.store.token();
-        send(reports, last).await
+        // It is done, whether anybody hears of it or not.
+        let _ = send(reports, last).await;
+        Ok(())
     }
 
     async fn pass(
         &self,
-        work: &Work,
+        mut work: Work,
         mut report: MaterializeProgress,
         reports: &Reports,
         registration: &Registration,
     ) -> Result<MaterializeProgress> {
         report.to_version = work.target();
         report.rows_total += work.rows();
+        report.bytes_total += work.bytes();
         report.full |= work.full;
-        self.columns.expect_of(&work.snapshot)?;
         send(reports, report.clone()).await?;
+        self.columns.expect_of(&work.snapshot)?;
         let report = if work.full {
-            self.rebuild(work, report, reports, registration).await?
+            self.rebuild(&work, report, reports, registration).await?
         } else {
-            let mut pass = Pass { job: self, work, progress: self.begin(work), report, reports, registration };
-            pass.read_all().await?;
+            let (progress, keys) = (self.begin(&work), work.keys.take());
+            let mut pass = Pass { job: self, work: &work, progress, report, reports, registration };
+            pass.read_all(keys).await?;
             pass.report
         };
+        self.note_table()?;
         tracing::info!(
             view = self.view,
             version = work.target(),
@@ -166,9 +169,20 @@ impl Job {
             read = report.rows_read,
             written = report.rows_written,
             skipped = report.rows_skipped,
+            corrected = report.rows_corrected,
             "materialized"
         );
         Ok(report)
+    }
+
+    /// Notes whose versions the cursor counts, once it does.
+    fn note_table(&self) -> Result<()> {
+        if let Some(id) = self.table.id()
+            && self.store.table_of(self.id)?.as_ref() != Some(&id)
+        {
+            self.store.note_table(self.id, &id)?;
+        }
+        Ok(())
     }
 
     fn begin(&self, work: &Work) -> Progress {
@@ -194,7 +208,7 @@ impl Job {
 
 impl Pass<'_> {
     /// Reads the files from the start position; writes each batch once the next is there, so that the last one is known as such.
-    async fn read_all(&mut self) -> Result<()> {
+    async fn read_all(&mut self, keys: Option<Keys>) -> Result<()> {
         let start = Position::decode(self.progress.position);
         let columns = Some(self.job.columns.names());
         let options = ReadOptions { columns, batch_rows: self.job.batch_rows, ..ReadOptions::default() };
@@ -215,7 +229,10 @@ impl Pass<'_> {
                 }
             }
         }
-        self.write_last(pending).await
+        match keys {
+            None => self.write_last(pending).await,
+            Some(keys) => self.write_corrections(pending, keys).await,
+        }
     }
 
     async fn write_progress(&mut self, ready: Pending) -> Result<()> {
@@ -224,11 +241,19 @@ impl Pass<'_> {
         let written = self.job.write(ready.observations, ready.version, Commit::Progress(self.progress)).await?;
         self.count(written, skipped);
         send(self.reports, self.report.clone()).await?;
+        self.goes_on()
+    }
+
+    /// Whether anybody wants the work to go on.
+    fn goes_on(&self) -> Result<()> {
         if self.registration.is_stopping() {
             let message = format!("the server stops; materialize `{}` again and it goes on here", self.job.view);
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        Ok(())
+        match self.reports.is_closed() {
+            false => Ok(()),
+            true => Err(given_up()),
+        }
     }
 
     /// The last rows and the cursor in one write.
@@ -241,6 +266,19 @@ impl Pass<'_> {
         let skipped = observations.skipped;
         let written = self.job.write(observations, origin, Commit::Cursor { version, now }).await?;
         self.count(written, skipped);
+        Ok(())
+    }
+
+    /// The last new rows, then what is right for keys of removed ones, and with the last of that the cursor.
+    async fn write_corrections(&mut self, pending: Option<Pending>, keys: Keys) -> Result<()> {
+        if let Some(ready) = pending {
+            self.write_progress(ready).await?;
+        }
+        let last = Commit::Cursor { version: self.work.target(), now: self.job.clock.now() };
+        let commits = Commits { progress: Commit::Progress(self.progress), last };
+        let corrected = self.job.correct(self.work, keys, commits, || self.goes_on()).await?;
+        self.report.rows_corrected += corrected.replaced + corrected.deleted;
+        self.job.telemetry.corrected(corrected.replaced, corrected.deleted);
         Ok(())
     }
 
@@ -265,5 +303,9 @@ fn unread(mut found: FileBatch, file: u64, first_row: u64) -> Option<(FileBatch,
 }
 
 pub(super) async fn send(reports: &Reports, report: MaterializeProgress) -> Result<()> {
-    reports.send(Ok(report)).await.map_err(|_| Error::new(ErrorKind::Cancelled, "the caller went away"))
+    reports.send(Ok(report)).await.map_err(|_| given_up())
+}
+
+fn given_up() -> Error {
+    Error::new(ErrorKind::Cancelled, "nobody wants the work to go on")
 }

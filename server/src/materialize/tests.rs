@@ -2,6 +2,9 @@
 //!
 //! Jobs are cut short after every batch, with one row per batch, and resumed, with and without a restart of the store.
 
+mod feast;
+mod rewrites;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,7 +35,7 @@ fn expect(pairs: &[(&str, f64)]) -> BTreeMap<String, f64> {
 }
 
 fn request(full: bool) -> MaterializeRequest {
-    MaterializeRequest { project: "flights".to_owned(), views: Vec::new(), full }
+    MaterializeRequest { project: "flights".to_owned(), full, ..MaterializeRequest::default() }
 }
 
 /// Starts a job and walks away after so many reports.
@@ -53,7 +56,7 @@ async fn again_changes_nothing() {
     bench.apply(FLIGHTS).await.unwrap();
     bench.ingest("b1", weather(&[("JFK", 1, 1.0), ("JFK", 2, 2.0), ("EWR", 1, 3.0)])).await.unwrap();
     let first = bench.materialize(false).await.unwrap();
-    assert!(first.full && first.done && first.from_version.is_none());
+    assert!(first.full && first.is_done() && first.from_version.is_none());
     let state = expect(&[("JFK", 2.0), ("EWR", 3.0)]);
     assert_eq!(served(&bench, &ORIGINS), state);
     let again = bench.materialize(false).await.unwrap();
@@ -134,15 +137,15 @@ async fn a_view_that_reads_something_else_starts_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_job_for_each_view() {
+async fn one_at_a_time_has_a_view() {
     let bench = Bench::new().await;
     bench.apply(FLIGHTS).await.unwrap();
-    let jobs = Jobs::default();
-    let claim = jobs.claim("flights", "origin_weather").unwrap();
-    assert!(jobs.claim("flights", "origin_weather").is_none());
-    assert!(jobs.claim("trips", "origin_weather").is_some());
+    let claims = Claims::default();
+    let claim = claims.claim("flights", "origin_weather").unwrap();
+    assert!(claims.claim("flights", "origin_weather").is_none());
+    assert!(claims.claim("trips", "origin_weather").is_some());
     drop(claim);
-    assert!(jobs.claim("flights", "origin_weather").is_some());
+    assert!(claims.claim("flights", "origin_weather").is_some());
     let unknown = MaterializeRequest { views: vec!["origin_wether".to_owned()], ..request(false) };
     let error = bench.service.materialize(&bench.me, unknown).await.err().expect("no such view");
     assert!(error.kind == ErrorKind::NotFound && error.message.contains("origin_weather"), "{error}");

@@ -61,7 +61,7 @@ pub(super) fn uncounted(store: &Store, changes: Changes) -> Option<Vec<DataFile>
             Counted::Some => return None,
         }
     }
-    Some(changes.files.into_iter().filter(|file| !counted.contains(&file.added_version)).collect())
+    Some(changes.added.into_iter().filter(|file| !counted.contains(&file.added_version)).collect())
 }
 
 impl Job {

@@ -1,27 +1,17 @@
-//! Materialization as a use case: start or join jobs, and say how far each view has come.
+//! Materialization as a use case: jobs are started or joined, and their progress is told.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, iter, select_all, unfold};
 use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::FeatureView;
 use tidegate_schemas::error::ErrorKind;
-use tidegate_schemas::time::Micros;
-use tokio::sync::mpsc;
+use tokio::sync::watch::Receiver;
 
 use super::{Error, Principal, Result, Tidegate};
-use crate::materialize::{Claim, Job, Subject};
-use crate::registry::Versioned;
-use crate::shutdown::Stage;
-
-/// Reports that may wait for a slow listener before the job waits too.
-const REPORTS: usize = 16;
-
-/// How often, and how far apart, a view that another job has is asked for.
-const CLAIM_ATTEMPTS: usize = 40;
-const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+use crate::jobs::{Ask, Cause, Job, State, Watch};
+use crate::shutdown::Shutdown;
 
 /// Which views to bring up to date.
 #[derive(Debug, Clone, Default)]
@@ -32,16 +22,39 @@ pub struct MaterializeRequest {
     pub views: Vec<String>,
     /// Rebuild from the whole table, instead of from the versions added since the cursor.
     pub full: bool,
+    /// Do not wait: the stream ends after one message for each view. The jobs go on, and are tried again when they fail.
+    pub detach: bool,
 }
 
-/// Where a job is with one view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a view's job is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// It waits for another job, or for a place.
+    Queued,
+    /// It reads and writes.
+    #[default]
+    Running,
+    /// It failed, and is tried again after a while.
+    Retrying {
+        /// What it failed with.
+        problem: String,
+    },
+    /// The last message about the view: it is at its table's newest version.
+    Done,
+}
+
+/// How far the materialization of one view has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MaterializeProgress {
     /// The view.
     pub view: String,
-    /// The last message about this view.
-    pub done: bool,
-    /// The cursor before this call; absent when there was none.
+    /// Where its job is.
+    pub phase: Phase,
+    /// The job.
+    pub job: u64,
+    /// Whether this call started it, and did not join it.
+    pub started: bool,
+    /// The cursor before; absent when there was none.
     pub from_version: Option<i64>,
     /// The table version being reached.
     pub to_version: i64,
@@ -53,125 +66,179 @@ pub struct MaterializeProgress {
     pub rows_written: u64,
     /// Rows that were no observation: a null key or a null event time.
     pub rows_skipped: u64,
+    /// Rows of keys that were put right because rows were removed from the table or changed in it.
+    pub rows_corrected: u64,
+    /// Of the bytes, about how many were read.
+    pub bytes_read: u64,
+    /// Bytes of the files to read.
+    pub bytes_total: u64,
     /// Whether the view is rebuilt from the whole table.
     pub full: bool,
-    /// With `done`: a token of everything written so far, for [`super::LookupRequest::after_write`].
+    /// With [`Phase::Done`]: a token of everything written so far, for [`super::LookupRequest::after_write`].
     pub write_token: String,
 }
 
-/// How far one online view has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewStatus {
-    /// The view.
-    pub view: String,
-    /// The table version reached; absent when nothing was materialized.
-    pub cursor: Option<i64>,
-    /// The table's current version; absent when it can't be read.
-    pub table_version: Option<i64>,
-    /// When the last materialization was completed.
-    pub materialized_at: Option<Micros>,
-    /// The epoch lookups read.
-    pub epoch: u32,
-    /// A materialization stopped half way and will resume.
-    pub in_progress: bool,
+impl MaterializeProgress {
+    /// Whether this is the last message about the view.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// What was done before and what has come since, together.
+    pub(crate) fn and_then_came(&self, report: &Self) -> Self {
+        let began = self.rows_read > 0 || self.full || self.to_version > 0;
+        let rows_read = self.rows_read + report.rows_read;
+        let rows_total = if report.rows_total == 0 { self.rows_total } else { self.rows_read + report.rows_total };
+        let bytes_total = self.bytes_read + report.bytes_total;
+        let share = if rows_total == 0 { 0.0 } else { (rows_read as f64 / rows_total as f64).min(1.0) };
+        Self {
+            view: report.view.clone(),
+            phase: report.phase.clone(),
+            job: self.job,
+            started: self.started,
+            from_version: if began { self.from_version } else { report.from_version },
+            to_version: report.to_version.max(self.to_version),
+            rows_read,
+            rows_total,
+            rows_written: self.rows_written + report.rows_written,
+            rows_skipped: self.rows_skipped + report.rows_skipped,
+            rows_corrected: self.rows_corrected + report.rows_corrected,
+            bytes_read: (bytes_total as f64 * share) as u64,
+            bytes_total,
+            full: self.full || report.full,
+            write_token: report.write_token.clone(),
+        }
+    }
+}
+
+/// What a job that is followed has to say.
+enum Step {
+    Came(MaterializeProgress),
+    Failed(Error),
 }
 
 impl Tidegate {
-    /// Brings views up to their tables' current versions, one after the other; the stream ends after one message with `done` for
-    /// each view. Dropping the stream stops the work at the next batch; a later call resumes it.
+    /// Brings views up to their tables' current versions: starts a job for each, or joins the one there is. The stream has one
+    /// message with [`Phase::Done`] for each view that got there; when all jobs have ended, it ends with the first failure, if any.
+    ///
+    /// Dropping the stream lets go of the jobs: one that nobody else waits for stops at its next batch, unless it was detached or
+    /// the server started it.
     ///
     /// # Errors
-    /// `NotFound` for the project or a view; `Precondition` for a view that is not online or whose job runs already.
+    /// `NotFound` for the project or a view; `Precondition` for a view that is not online.
     pub async fn materialize(
-        &self,
+        self: &Arc<Self>,
         principal: &Principal,
         request: MaterializeRequest,
     ) -> Result<BoxStream<'static, Result<MaterializeProgress>>> {
         let project = self.project(&request.project).await?;
-        let mut jobs = Vec::new();
-        for view in online_views(&project.catalog, &request.views)? {
-            let mut job = self.job(&project, view).await?;
-            job.full = request.full;
-            jobs.push(job);
-        }
-        tracing::info!(principal = principal.name(), project = request.project, views = jobs.len(), "materialize");
-        let registration = self.shutdown.register(Stage::Jobs, format!("materialize {}", request.project));
-        let (reports, received) = mpsc::channel(REPORTS);
-        self.plans.handle().spawn(async move {
-            for job in jobs {
-                if let Err(error) = job.run(&reports, &registration).await {
-                    // Nobody may be listening any more.
-                    let _ = reports.send(Err(error)).await;
-                    break;
-                }
-            }
-        });
-        Ok(tokio_stream::wrappers::ReceiverStream::new(received).boxed())
-    }
-
-    /// How far each online view has come; empty `views` for all.
-    ///
-    /// # Errors
-    /// `NotFound` for the project or a view.
-    pub async fn materialize_status(
-        &self,
-        _principal: &Principal,
-        project: &str,
-        views: &[String],
-    ) -> Result<Vec<ViewStatus>> {
-        let project = self.project(project).await?;
-        let mut statuses = Vec::new();
-        for view in online_views(&project.catalog, views)? {
-            let id = self.view_id(&project, view)?;
-            let cursor = self.online.cursor(id)?;
-            statuses.push(ViewStatus {
+        let views = online_views(&project.catalog, &request.views)?;
+        tracing::info!(principal = principal.name(), project = request.project, views = views.len(), "materialize");
+        let submit = |view: &&Arc<FeatureView>| {
+            self.jobs.submit(&Ask {
+                project: request.project.clone(),
                 view: view.name.clone(),
-                cursor: cursor.map(|cursor| cursor.version),
-                table_version: self.table_version(&project.catalog, view).await,
-                materialized_at: cursor.map(|cursor| cursor.materialized_at),
-                epoch: cursor.map_or(0, |cursor| cursor.epoch),
-                in_progress: self.online.progress(id)?.is_some(),
-            });
+                full: request.full,
+                cause: Cause::Call { principal: principal.name().to_owned() },
+                unattended: request.detach,
+            })
+        };
+        let watches: Vec<Watch> = views.iter().map(submit).collect();
+        self.dispatch();
+        if request.detach {
+            let begun = |watch: Watch| match step(&watch.now(), watch.started()) {
+                Step::Came(progress) => Ok(progress),
+                Step::Failed(error) => Err(error),
+            };
+            return Ok(iter(watches.into_iter().map(begun)).boxed());
         }
-        Ok(statuses)
+        let followed = watches.into_iter().map(|watch| follow(watch, self.shutdown.clone()));
+        Ok(failures_last(followed.collect()))
     }
+}
 
-    async fn job(&self, project: &Arc<Versioned>, view: &FeatureView) -> Result<Job> {
-        let catalog = &project.catalog;
-        let source = catalog
-            .sources
-            .get(&view.source)
-            .ok_or_else(|| Error::internal(format!("view `{}` has no source", view.name)))?;
-        let claim = self.claim(&catalog.project, &view.name).await.ok_or_else(|| {
-            let message =
-                format!("feature view `{}` is being materialized already; wait until that is done", view.name);
-            Error::new(ErrorKind::Precondition, message)
-        })?;
-        let table = self.tables.open(&catalog.project, source).await?;
-        let id = self.view_id(project, view)?;
-        let subject = Subject { catalog, view, source };
-        let (store, plans, telemetry) = (self.online.clone(), self.plans.clone(), self.telemetry.clone());
-        let mut job = Job::new(&subject, store, id, table, plans, self.clock.clone(), telemetry, claim);
-        job.batch_rows = self.settings.materialize.batch_rows;
-        job.settle = self.settle(project, source).filter(|_| view.is_windowed());
-        Ok(job)
-    }
-
-    /// A job whose caller went away lets go at its next batch: that is waited for, so that interrupting and starting again works.
-    pub(super) async fn claim(&self, project: &str, view: &str) -> Option<Claim> {
-        for _ in 0..CLAIM_ATTEMPTS {
-            if let Some(claim) = self.jobs.claim(project, view) {
-                return Some(claim);
+/// A job's progress until it ends, or until the server stops.
+fn follow(watch: Watch, shutdown: Shutdown) -> BoxStream<'static, Step> {
+    unfold(Some((watch, shutdown)), async |followed| {
+        let (mut watch, shutdown) = followed?;
+        let glance = watch.receiver();
+        let job = tokio::select! {
+            job = watch.next() => job?,
+            () = given_up(glance, &shutdown) => {
+                watch.leave_alone();
+                return Some((Step::Failed(stopping(&watch.now())), None));
             }
-            tokio::time::sleep(CLAIM_PAUSE).await;
-        }
-        self.jobs.claim(project, view)
-    }
+        };
+        let ended = !job.state.is_active() || job.interrupted;
+        let step = step(&job, watch.started());
+        Some((step, (!ended).then_some((watch, shutdown))))
+    })
+    .boxed()
+}
 
-    async fn table_version(&self, catalog: &Catalog, view: &FeatureView) -> Option<i64> {
-        let table = self.tables.open(&catalog.project, catalog.sources.get(&view.source)?).await.ok()?;
-        table.snapshot(None).await.ok().map(|snapshot| snapshot.version)
+/// Resolves when the server stops and the job does not run: nothing will begin it any more.
+async fn given_up(glance: Receiver<Job>, shutdown: &Shutdown) {
+    shutdown.requested().await;
+    if glance.borrow().state == State::Running {
+        std::future::pending::<()>().await;
     }
+}
+
+fn step(job: &Job, started: bool) -> Step {
+    let phase = match (job.state, &job.failure) {
+        _ if job.interrupted => return Step::Failed(stopping(job)),
+        (State::Queued, _) => Phase::Queued,
+        (State::Running, _) => Phase::Running,
+        (State::Retrying { .. }, failure) => {
+            Phase::Retrying { problem: failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default() }
+        }
+        (State::Done, _) => Phase::Done,
+        (State::Failed, Some(failure)) => return Step::Failed(failure.error()),
+        (State::Failed, None) => {
+            return Step::Failed(Error::internal(format!("job {} failed without a reason", job.id)));
+        }
+        (State::Cancelled, _) => {
+            let message =
+                format!("the materialization of `{}` (job {}) was cancelled; what it wrote stays", job.view, job.id);
+            return Step::Failed(Error::new(ErrorKind::Cancelled, message));
+        }
+    };
+    Step::Came(MaterializeProgress { phase, job: job.id, started, ..job.progress.clone() })
+}
+
+fn stopping(job: &Job) -> Error {
+    let message = format!(
+        "the server stops; job {} of `{}` goes on when it is back, and materializing again joins it",
+        job.id, job.view
+    );
+    Error::new(ErrorKind::Unavailable, message)
+}
+
+/// All that comes, and when nothing more does, the first failure: one view's does not hide the others' progress.
+fn failures_last(followed: Vec<BoxStream<'static, Step>>) -> BoxStream<'static, Result<MaterializeProgress>> {
+    let none: Vec<Error> = Vec::new();
+    unfold((select_all(followed), none), async |(mut steps, mut failures)| {
+        loop {
+            match steps.next().await {
+                Some(Step::Came(progress)) => return Some((Ok(progress), (steps, failures))),
+                Some(Step::Failed(error)) => failures.push(error),
+                None if failures.is_empty() => return None,
+                None => return Some((Err(first(std::mem::take(&mut failures))), (steps, failures))),
+            }
+        }
+    })
+    .boxed()
+}
+
+/// The first failure, with a word about the others.
+fn first(mut failures: Vec<Error>) -> Error {
+    let others = failures.len() - 1;
+    let mut error = failures.swap_remove(0);
+    if others > 0 {
+        error.message.push_str(&format!("; {others} more views failed, `tidegate jobs list` shows them"));
+    }
+    error
 }
 
 /// The views of these names, or all online views.

@@ -1,7 +1,7 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
 //! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `push` and `online`. Every method takes the caller's
+//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push` and `online`. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
 mod admission;
@@ -14,7 +14,9 @@ mod diff;
 mod error;
 mod explain;
 mod expressions;
+mod freshness;
 mod ingest;
+mod jobs;
 mod keys;
 mod layout;
 mod lockstep;
@@ -30,14 +32,16 @@ mod tables;
 mod training_set;
 mod work;
 
+pub use crate::jobs::{Cause, Failure, Filter as JobFilter, Job, State as JobState, Watch as JobWatch};
 pub use crate::sealed::{Options, Origin, Sealed, SealedSpine};
 pub use audit::AuditRequest;
 pub use batches::Batches;
 pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
 pub use error::{Error, Result};
 pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome, WindowSource};
+pub use freshness::{Freshness, ViewStatus};
 pub use ingest::{IngestRequest, Ingested};
-pub use materialize::{MaterializeProgress, MaterializeRequest, ViewStatus};
+pub use materialize::{MaterializeProgress, MaterializeRequest, Phase};
 pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
 pub use parity::{Mismatch, Parity, ViewParity};
 pub use principal::Principal;
@@ -60,7 +64,8 @@ use tidegate_schemas::error::ErrorKind;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::materialize::Jobs;
+use crate::jobs::{Jobs, Scheduler};
+use crate::materialize::Claims;
 use crate::registry::{self, Registry, Versioned};
 use crate::sealed::SealedSets;
 use crate::shutdown::Shutdown;
@@ -84,6 +89,8 @@ pub struct Parts {
     pub plans: Arc<Runtime>,
     /// The online tier.
     pub online: Arc<Store>,
+    /// Materializations that wait, run and ended.
+    pub jobs: Jobs,
     /// The switch that stops jobs.
     pub shutdown: Shutdown,
     /// Folder of managed tables.
@@ -110,6 +117,8 @@ pub struct Tidegate {
     /// Itself, for work that outlives a call.
     me: OnceLock<Weak<Self>>,
     pushes: push::Pushes,
+    scheduler: Scheduler,
+    claims: Claims,
     admission: Admission,
     settings: Config,
     /// Projects whose newest version can't be read, with the message that says why.
@@ -120,8 +129,19 @@ impl Tidegate {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { clock, telemetry, registry, sealed, plans, online, shutdown, tables_dir, spill_dir, settings } =
-            parts;
+        let Parts {
+            clock,
+            telemetry,
+            registry,
+            sealed,
+            plans,
+            online,
+            jobs,
+            shutdown,
+            tables_dir,
+            spill_dir,
+            settings,
+        } = parts;
         Self {
             clock,
             telemetry,
@@ -133,9 +153,11 @@ impl Tidegate {
             shutdown,
             tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
-            jobs: Jobs::default(),
             me: OnceLock::new(),
             pushes: push::Pushes::new(&settings.push),
+            jobs,
+            scheduler: Scheduler::default(),
+            claims: Claims::default(),
             admission: Admission::new(&settings.plans),
             settings,
             broken: RwLock::default(),

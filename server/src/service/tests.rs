@@ -5,6 +5,7 @@ pub(crate) mod bench;
 mod computed;
 mod windows;
 pub(crate) mod windowed_sets;
+mod jobs;
 
 use std::sync::Arc;
 

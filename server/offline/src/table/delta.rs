@@ -22,10 +22,11 @@ use url::Url;
 
 use super::append::{self, Appended, ROWS_PREFIX, VERSION_PREFIX};
 
+use super::identity::{Mark, mark};
 use super::local::LocalFiles;
 use super::log::{History, LiveFile, Place, commit_path};
 use super::snapshot::{DataFile, Snapshot};
-use super::{Changes, schema, stats};
+use super::{schema, stats};
 use crate::error::{Error, Result};
 
 /// Snapshots of older versions kept for the next reader.
@@ -57,7 +58,7 @@ pub(super) struct DeltaSource {
     access: Access,
     log_store: LogStoreRef,
     store: Arc<dyn ObjectStore>,
-    history: History,
+    pub(super) history: History,
     newest: Mutex<Loaded>,
     older: Mutex<VecDeque<Arc<Snapshot>>>,
     /// One refresh at a time.
@@ -72,6 +73,8 @@ pub(super) struct DeltaSource {
 struct Loaded {
     delta: DeltaTable,
     snapshot: Arc<Snapshot>,
+    /// Of the newest commit.
+    mark: Option<Mark>,
 }
 
 impl std::fmt::Debug for DeltaSource {
@@ -94,6 +97,7 @@ impl DeltaSource {
         delta.load().await.map_err(failed)?;
         let history = History::default();
         let snapshot = build(name, path, &log_store, &store, &history, &delta).await?;
+        let mark = mark(name, &store, snapshot.version).await?;
         Ok(Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -101,7 +105,7 @@ impl DeltaSource {
             log_store,
             store,
             history,
-            newest: Mutex::new(Loaded { delta, snapshot }),
+            newest: Mutex::new(Loaded { delta, snapshot, mark }),
             older: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             committing: tokio::sync::Mutex::default(),
@@ -191,14 +195,38 @@ impl DeltaSource {
         let _one = self.refreshing.lock().await;
         require_log(&self.name, &self.path)?;
         let mut loaded = self.newest.lock().clone();
+        if mark(&self.name, &self.store, loaded.snapshot.version).await? != loaded.mark {
+            tracing::warn!(table = self.name, "another table is in the place of the one that was read");
+            return self.load_anew().await;
+        }
         if !self.exists(loaded.snapshot.version + 1).await? {
             return Ok(loaded);
         }
         loaded.delta.update_state().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
-        let snapshot = self.build(&loaded.delta).await?;
-        let loaded = Loaded { delta: loaded.delta, snapshot };
+        self.keep(loaded.delta).await
+    }
+
+    /// Reads the log from its beginning; nothing that was known holds any more.
+    async fn load_anew(&self) -> Result<Loaded> {
+        self.history.forget();
+        self.older.lock().clear();
+        let mut delta = DeltaTable::new(self.log_store.clone());
+        delta.load().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
+        self.keep(delta).await
+    }
+
+    async fn keep(&self, delta: DeltaTable) -> Result<Loaded> {
+        let snapshot = self.build(&delta).await?;
+        let mark = mark(&self.name, &self.store, snapshot.version).await?;
+        let loaded = Loaded { delta, snapshot, mark };
         *self.newest.lock() = loaded.clone();
         Ok(loaded)
+    }
+
+    /// The table's own id, which another in its place would not have.
+    pub(super) fn id(&self) -> Option<String> {
+        let newest = self.newest.lock();
+        newest.delta.snapshot().ok().map(|state| state.snapshot().metadata().id().to_owned())
     }
 
     /// The newest state of the log as delta-rs holds it, for a commit.
@@ -241,30 +269,6 @@ impl DeltaSource {
         let failed = |source| delta_error(&self.name, "looking for a transaction", source);
         let state = delta.snapshot().map_err(failed)?.snapshot();
         state.transaction_version(&self.log_store, application.to_owned()).await.map_err(failed)
-    }
-
-    pub(super) async fn added_since(&self, from: i64, to: i64) -> Result<Changes> {
-        let snapshot = self.snapshot(Some(to)).await?;
-        if from >= to {
-            return Ok(Changes { rewritten: from > to, ..Changes::default() });
-        }
-        let commits = self.history.commits(&self.name, &self.store, (from + 1).max(0), to).await?;
-        let mut added: BTreeSet<&str> = BTreeSet::new();
-        let mut chunks = Vec::new();
-        for (version, commit) in &commits {
-            let Some(commit) = commit else {
-                return Ok(Changes { rewritten: true, ..Changes::default() });
-            };
-            if commit.removes.values().any(|data_change| *data_change) {
-                return Ok(Changes { rewritten: true, ..Changes::default() });
-            }
-            added.extend(commit.adds.iter().filter(|added| added.new_rows).map(|added| added.path.as_str()));
-            chunks.extend(append::chunk_of(*version, &commit.transactions));
-        }
-        let files: Vec<DataFile> =
-            snapshot.files.iter().filter(|file| added.contains(file.path.as_ref())).cloned().collect();
-        // A file that came and went again was compacted: its rows are live in a file that also holds older ones.
-        Ok(Changes { rewritten: files.len() < added.len(), files, chunks })
     }
 
     /// Adds the columns the table lacks and drops what is no longer required; `false` if another writer came first.

@@ -30,8 +30,27 @@ pub(super) struct Commit {
     pub(super) adds: Vec<Added>,
     /// Files removed: path and whether their rows left the table.
     pub(super) removes: HashMap<String, bool>,
+    /// Files of the change data feed.
+    pub(super) change_files: Vec<ChangeFile>,
     /// Application transactions: application and its version.
     pub(super) transactions: Vec<(String, i64)>,
+}
+
+impl Commit {
+    /// Whether it added, removed or changed rows.
+    pub(super) fn changes_rows(&self) -> bool {
+        let added = self.adds.iter().any(|added| added.new_rows);
+        added || !self.change_files.is_empty() || self.removes.values().any(|data_change| *data_change)
+    }
+}
+
+/// A file that says which rows a commit changed.
+#[derive(Debug, Clone)]
+pub(super) struct ChangeFile {
+    pub(super) path: String,
+    pub(super) size: u64,
+    /// Values of partition columns, as text.
+    pub(super) partition: HashMap<String, Option<String>>,
 }
 
 /// A file that a commit added.
@@ -87,6 +106,11 @@ impl History {
         let mut known = self.commits.lock();
         known.extend(read);
         Ok((from..=to).map(|version| (version, known.get(&version).cloned().flatten())).collect())
+    }
+
+    /// Forgets all commits: they were another table's.
+    pub(super) fn forget(&self) {
+        self.commits.lock().clear();
     }
 
     /// The place of each live file of `version`.
@@ -154,6 +178,11 @@ async fn read_commit(table: &str, store: &Arc<dyn ObjectStore>, version: i64) ->
             Action::Remove(remove) => {
                 commit.removes.insert(remove.path, remove.data_change);
             }
+            Action::Cdc(file) => commit.change_files.push(ChangeFile {
+                path: file.path,
+                size: u64::try_from(file.size).unwrap_or_default(),
+                partition: file.partition_values,
+            }),
             Action::Txn(transaction) => commit.transactions.push((transaction.app_id, transaction.version)),
             Action::CommitInfo(info) => {
                 commit.committed = info.in_commit_timestamp.or(info.timestamp).and_then(|ms| ms.checked_mul(1000));

@@ -2,17 +2,20 @@
 //!
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
 //! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
-//! [`append`] commits checked rows · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
+//! [`changes`] says what became of rows between two versions · `identity` tells a table
+//! from another in its place · [`append`] commits checked rows · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
 //! table lies · [`read`] streams files · `provider` shows a snapshot to SQL.
 //!
 //! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
 
 pub mod append;
+pub mod changes;
 pub mod compact;
 pub mod read;
 pub mod snapshot;
 
 mod delta;
+mod identity;
 mod layout;
 mod local;
 mod log;
@@ -34,11 +37,12 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 pub use append::{AppendRequest, Appended, Chunk, ChunkCommit, Incoming};
+pub use changes::{Changes, Lost, Removed, Since, Waiting};
 pub use compact::{Compacted, Layout};
 use delta::DeltaSource;
 pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
-use snapshot::{DataFile, Snapshot};
+use snapshot::Snapshot;
 pub use vacuum::{Vacuum, Vacuumed};
 
 /// Where a table's rows are: an absolute path. Whether a caller may name it is decided by the server's configured roots.
@@ -104,18 +108,6 @@ enum Source {
     Parquet(Arc<ParquetFolder>),
 }
 
-/// What data commits between two versions did.
-#[derive(Debug, Clone, Default)]
-pub struct Changes {
-    /// Files whose rows are new after `from`, up to and including `to`, in address order; only those still live at `to`.
-    pub files: Vec<DataFile>,
-    /// Whether rows that were there at `from` were removed or changed, or the history needed to tell is gone: then adding
-    /// `files` is not enough and the whole table must be read.
-    pub rewritten: bool,
-    /// Which of the versions hold rows of an outbox and nothing else: the files they added are all of that chunk.
-    pub chunks: Vec<ChunkCommit>,
-}
-
 impl Table {
     /// Opens an existing table, to read it. `name` is the source's name, for messages.
     ///
@@ -167,6 +159,16 @@ impl Table {
         match &self.source {
             Source::Delta(table) => table.version(),
             Source::Parquet(_) => 0,
+        }
+    }
+
+    /// What tells this table from any other that may take its place, as of the last look at the log; `None` for a folder of Parquet
+    /// files.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        match &self.source {
+            Source::Delta(table) => table.id(),
+            Source::Parquet(_) => None,
         }
     }
 
@@ -237,17 +239,6 @@ impl Table {
         match &self.source {
             Source::Delta(table) => vacuum::vacuum(table, vacuum).await,
             Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
-        }
-    }
-
-    /// What versions after `from` up to `to` brought.
-    ///
-    /// # Errors
-    /// As [`Table::snapshot`].
-    pub async fn added_since(&self, from: i64, to: i64) -> Result<Changes> {
-        match &self.source {
-            Source::Delta(table) => table.added_since(from, to).await,
-            Source::Parquet(_) => Ok(Changes { rewritten: true, ..Changes::default() }),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use tidegate_schemas::catalog::nearest;
 use tidegate_schemas::definition::Column;
 use tidegate_schemas::time::Micros;
@@ -65,6 +65,23 @@ impl Snapshot {
             file.rows.map(|rows| rows.saturating_sub(deleted))
         };
         self.files.iter().map(live).sum()
+    }
+
+    /// Whether all of its files are still there; versions that nobody keeps lose theirs.
+    ///
+    /// # Errors
+    /// The store can't be asked.
+    pub async fn is_whole(&self) -> Result<bool> {
+        for file in &self.files {
+            match self.store.head(&file.path).await {
+                Ok(_) => {}
+                Err(object_store::Error::NotFound { .. }) => return Ok(false),
+                Err(source) => {
+                    return Err(Error::Storage { table: self.name.clone(), doing: "looking for its files", source });
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// A column by name.

@@ -1,5 +1,6 @@
 //! Tables as writers and readers use them: created, appended to, reopened, raced for, taken away underneath.
 
+mod changes;
 mod compact;
 mod foreign;
 
@@ -12,6 +13,14 @@ use tidegate_schemas::error::ErrorKind;
 
 use super::*;
 use crate::fixtures::{append, chain, column, drawn, rows, runtime, runtime_with, table, utc, weather, weather_rules};
+
+/// What became of the rows between two versions, which must be known.
+async fn changes(table: &Table, from: i64, to: i64) -> Changes {
+    match table.changes(from, to).await.unwrap() {
+        Since::Known(changes) => changes,
+        Since::Lost(lost) => panic!("{lost:?}"),
+    }
+}
 
 async fn count(table: &Table) -> u64 {
     table.snapshot(None).await.unwrap().rows().unwrap()
@@ -245,11 +254,15 @@ async fn changes_between_versions() {
     for id in ["a", "b", "c"] {
         append(&table, &runtime, &rules, id, vec![weather(&[(id, 1, 1.0)])]).await.unwrap();
     }
-    let changes = table.added_since(1, 3).await.unwrap();
-    assert_eq!(changes.files.iter().map(|file| file.added_version).collect::<Vec<_>>(), [2, 3]);
-    assert!(!changes.rewritten);
-    assert!(table.added_since(3, 3).await.unwrap().files.is_empty());
-    assert!(table.added_since(-1, 3).await.unwrap().files.len() == 3);
+    let found = changes(&table, 1, 3).await;
+    assert_eq!(found.added.iter().map(|file| file.added_version).collect::<Vec<_>>(), [2, 3]);
+    assert!(found.removed.is_empty());
+    assert!(changes(&table, 3, 3).await.added.is_empty());
+    assert!(changes(&table, -1, 3).await.added.len() == 3);
+    let waiting = table.waiting_since(Some(1)).await.unwrap();
+    assert!(waiting.versions == 2 && waiting.oldest.is_some(), "{waiting:?}");
+    assert_eq!(table.waiting_since(Some(3)).await.unwrap(), Waiting::default());
+    assert_eq!(table.waiting_since(None).await.unwrap().versions, 3);
 }
 
 #[tokio::test]
@@ -317,7 +330,10 @@ async fn history_survives_checkpoints() {
     assert_eq!(known, [10, 11, 12]);
     assert!(after.files.iter().filter(|file| file.added_version < 10).all(|file| file.added_version == 9));
     assert_eq!(reopened.ingested("b3").await.unwrap().unwrap().version, 4);
-    assert!(reopened.added_since(2, 12).await.unwrap().rewritten, "the commits needed to tell are gone");
+    assert!(
+        matches!(reopened.changes(2, 12).await.unwrap(), Since::Lost(Lost::Commit(3))),
+        "the commits needed to tell are gone"
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn keys_are_frozen() {
         (MetaKey::Cursor(4), "6b 00000004"),
         (MetaKey::Progress(5), "70 00000005"),
         (MetaKey::Pushed(5), "71 00000005"),
+        (MetaKey::Table(5), "62 00000005"),
         (MetaKey::Purge(6, ALL_EPOCHS), "64 00000006 ffffffff"),
         (MetaKey::Aggregates(3), "77 00000003"),
         (MetaKey::Tiles(7), "78 00000007"),

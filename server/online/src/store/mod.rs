@@ -9,13 +9,15 @@
 //! ```
 //! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
 //! `write` the one way in · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
-//! `sync` one sync for many · `tiles` events into tiles · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
+//! `sync` one sync for many · `tiles` events into tiles · `correct` what became of removed rows · `basis` whose versions a cursor counts · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), the stripes of event ids, views' `gate`s in the order of their ids
 //! (shared by writes, alone by what changes their epochs), a view's `commits`, the stripes of the entities written, the number of the
 //! next outbox record (held while a push is written to the log), then short ones that guard memory only. Lookups wait for the last kind
 //! only.
 
+mod basis;
+mod correct;
 mod disk;
 mod epoch;
 mod events;
@@ -49,6 +51,7 @@ use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 
 pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
 pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
+pub use correct::{Corrected, Corrections};
 pub use load::Load;
 pub use outbox::{Chunk, FeedStatus, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};

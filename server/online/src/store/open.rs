@@ -280,6 +280,8 @@ impl Metadata {
                 MetaKey::Layout(id) => records.push((id, LayoutRecord::decode(&value)?)),
                 MetaKey::Aggregates(id) => drop(aggregates.insert(id, decode_aggregates(&value)?)),
                 MetaKey::Tiles(id) => found.entry(id).or_default().tiles = Some(TileLayouts::decode(&value)?),
+                // Read when it is asked for.
+                MetaKey::Table(_) => {}
                 MetaKey::Purge(view, epoch) => purges.push(Purge::decode(view, epoch, &value)?),
                 MetaKey::Feed(id) => feeds.feeds.push((id, FeedRecord::decode(&value)?)),
                 MetaKey::Incarnations => feeds.incarnations = decode_incarnations(&value)?,

@@ -223,8 +223,13 @@ impl Inner {
         let layouts: Vec<u32> =
             self.layouts.read().values().filter(|layout| layout.view == view.id).map(|layout| layout.id).collect();
         let purge = Purge { view: view.id, epoch: ALL_EPOCHS, entity_type: view.entity_type };
-        let keys =
-            [MetaKey::View(view.id), MetaKey::Cursor(view.id), MetaKey::Progress(view.id), MetaKey::Pushed(view.id)];
+        let keys = [
+            MetaKey::View(view.id),
+            MetaKey::Cursor(view.id),
+            MetaKey::Progress(view.id),
+            MetaKey::Pushed(view.id),
+            MetaKey::Table(view.id),
+        ];
         for key in keys {
             batch.delete(key.encode());
         }

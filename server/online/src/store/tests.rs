@@ -3,6 +3,7 @@
 //! The model is a map from key to the newest observation by the rule of the semantics, restated here. Random histories run on views
 //! that share one store, with the cache on, tiny or off, and with the folder closed and opened again in the middle.
 
+mod correct;
 mod history;
 mod push;
 mod race;

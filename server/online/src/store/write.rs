@@ -371,10 +371,10 @@ fn check_lengths(rows: &Rows<'_>, count: usize) -> Result<()> {
 }
 
 /// What a commit does to a view's state in memory once it is in the store.
-type StateChange = Box<dyn FnOnce(&mut ViewState)>;
+pub(super) type StateChange = Box<dyn FnOnce(&mut ViewState)>;
 
 /// Adds a commit's records to the batch, and says what becomes of the view's state once it is written.
-fn commit_records(view: &View, layout: u32, commit: Commit, batch: &mut WriteBatch) -> Option<StateChange> {
+pub(super) fn commit_records(view: &View, layout: u32, commit: Commit, batch: &mut WriteBatch) -> Option<StateChange> {
     match commit {
         Commit::None => None,
         Commit::Progress(progress) => {

@@ -1,4 +1,4 @@
-//! Materialization over gRPC: progress as a stream, whose end is the work's end and whose cancellation stops it.
+//! Materialization over gRPC: progress as a stream, whose end is the work's end and whose cancellation lets go of the jobs.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,11 +11,14 @@ use crate::serve::error::{panicked, status};
 use crate::serve::meter::metered;
 use crate::serve::principal;
 use crate::service::{
-    Error, MaterializeProgress, MaterializeRequest, Mismatch, Parity, Tidegate, ViewParity, ViewStatus,
+    Error, MaterializeProgress, MaterializeRequest, Mismatch, Parity, Phase, Tidegate, ViewParity, ViewStatus,
 };
 
 /// What the wire says where there is no version.
 const NO_VERSION: i64 = -1;
+
+/// What the wire says where a length of time or a number of versions is not known.
+const UNKNOWN: i64 = -1;
 
 /// The materialization door.
 pub(super) struct MaterializeDoor {
@@ -37,8 +40,8 @@ impl MaterializeService for MaterializeDoor {
         request: Request<wire::MaterializeRequest>,
     ) -> Result<Response<Self::MaterializeStream>, Status> {
         let caller = principal::of(&request)?;
-        let wire::MaterializeRequest { project, views, full } = request.into_inner();
-        let work = self.service.materialize(&caller, MaterializeRequest { project, views, full });
+        let wire::MaterializeRequest { project, views, full, detach } = request.into_inner();
+        let work = self.service.materialize(&caller, MaterializeRequest { project, views, full, detach });
         let steps = metered(&self.service, "grpc", "materialize", work).await.map_err(status)?;
         let steps = AssertUnwindSafe(steps).catch_unwind().map(|step| match step {
             Ok(step) => step.map(progress).map_err(status),
@@ -67,8 +70,13 @@ impl MaterializeService for MaterializeDoor {
 }
 
 fn progress(step: MaterializeProgress) -> wire::MaterializeProgress {
-    use wire::materialize_progress::Phase;
-    let phase = if step.done { Phase::Done } else { Phase::Running };
+    use wire::materialize_progress::Phase as Wire;
+    let (phase, problem) = match step.phase {
+        Phase::Queued => (Wire::Queued, String::new()),
+        Phase::Running => (Wire::Running, String::new()),
+        Phase::Retrying { problem } => (Wire::Retrying, problem),
+        Phase::Done => (Wire::Done, String::new()),
+    };
     wire::MaterializeProgress {
         view: step.view,
         phase: phase.into(),
@@ -80,6 +88,12 @@ fn progress(step: MaterializeProgress) -> wire::MaterializeProgress {
         rows_skipped: step.rows_skipped,
         full: step.full,
         write_token: step.write_token,
+        job: step.job,
+        started: step.started,
+        bytes_total: step.bytes_total,
+        bytes_read: step.bytes_read,
+        rows_corrected: step.rows_corrected,
+        problem,
     }
 }
 
@@ -91,6 +105,12 @@ fn view_parity(ViewParity { view, version, parity }: ViewParity) -> wire::ViewPa
 }
 
 fn view_status(view: ViewStatus) -> wire::ViewStatus {
+    use wire::view_status::Objective;
+    let objective = match view.freshness.is_met() {
+        None => Objective::Unspecified,
+        Some(true) => Objective::Met,
+        Some(false) => Objective::Missed,
+    };
     wire::ViewStatus {
         view: view.view,
         cursor: view.cursor.unwrap_or(NO_VERSION),
@@ -98,5 +118,14 @@ fn view_status(view: ViewStatus) -> wire::ViewStatus {
         materialized_at: view.materialized_at.unwrap_or(0),
         epoch: view.epoch,
         in_progress: view.in_progress,
+        versions_behind: view
+            .freshness
+            .versions
+            .map_or(UNKNOWN, |versions| i64::try_from(versions).unwrap_or(i64::MAX)),
+        behind: view.freshness.behind.unwrap_or(UNKNOWN),
+        freshness: view.freshness.objective.unwrap_or(0),
+        objective: objective.into(),
+        schedule: view.schedule,
+        job: view.job.unwrap_or(0),
     }
 }

@@ -1,9 +1,10 @@
-//! The gRPC port: lookups, pushes, registry, materialization, tables, sealed training sets, Arrow Flight with Flight SQL, health and
+//! The gRPC port: lookups, pushes, registry, materialization and its jobs, tables, sealed training sets, Arrow Flight with Flight SQL, health and
 //! reflection.
 //!
 //! Each service is an adapter in a file of its own. The settings of the connection are those of one program that talks to a few:
 //! wide windows for bulk, no delay for lookups, keepalive for what sits between.
 
+mod jobs;
 mod materialize;
 mod online;
 mod push;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use tidegate_proto::jobs::v1::jobs_service_server::JobsServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
 use tidegate_proto::push::v1::push_service_server::PushServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;
@@ -87,6 +89,7 @@ fn routes<H: Health>(
         .max_encoding_message_size(usize::MAX);
     let materialize = MaterializeServiceServer::new(materialize::MaterializeDoor::new(service.clone()));
     let push = PushServiceServer::new(push::PushDoor::new(service.clone())).max_decoding_message_size(unary);
+    let jobs = JobsServiceServer::new(jobs::JobsDoor::new(service.clone()));
     let table = TableServiceServer::new(table::TableDoor::new(service.clone()));
     let sealed = SealedServiceServer::new(sealed::SealedDoor::new(service.clone()))
         .max_decoding_message_size(unary)
@@ -105,6 +108,7 @@ fn routes<H: Health>(
         .add_service(registry)
         .add_service(materialize)
         .add_service(push)
+        .add_service(jobs)
         .add_service(table)
         .add_service(sealed)
         .add_service(flight)
@@ -115,13 +119,14 @@ fn routes<H: Health>(
 }
 
 async fn report_serving(reporter: &HealthReporter) {
-    use tidegate_proto::{materialize, online, push, registry, sealed, table};
+    use tidegate_proto::{jobs, materialize, online, push, registry, sealed, table};
     let serving = tonic_health::ServingStatus::Serving;
     for name in [
         online::v1::online_service_server::SERVICE_NAME,
         registry::v1::registry_service_server::SERVICE_NAME,
         materialize::v1::materialize_service_server::SERVICE_NAME,
         push::v1::push_service_server::SERVICE_NAME,
+        jobs::v1::jobs_service_server::SERVICE_NAME,
         table::v1::table_service_server::SERVICE_NAME,
         sealed::v1::sealed_service_server::SERVICE_NAME,
         "arrow.flight.protocol.FlightService",

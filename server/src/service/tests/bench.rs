@@ -12,6 +12,7 @@ use tidegate_schemas::time::Micros;
 
 use crate::app::tests::settings;
 use crate::clock::Clock;
+use crate::jobs::Jobs;
 use crate::registry::Registry;
 use crate::sealed::SealedSets;
 use crate::service::{
@@ -147,7 +148,7 @@ impl Bench {
     /// Materializes all views; gives the last report.
     pub(crate) async fn materialize_now(&self, full: bool) -> Result<MaterializeProgress> {
         let mut last = None;
-        let request = MaterializeRequest { project: "flights".to_owned(), views: Vec::new(), full };
+        let request = MaterializeRequest { project: "flights".to_owned(), full, ..MaterializeRequest::default() };
         let mut reports = self.service.materialize(&self.me, request).await?;
         while let Some(report) = reports.next().await {
             last = Some(report?);
@@ -199,6 +200,7 @@ fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -
         sealed: SealedSets::open(&folder.join("sealed")).unwrap(),
         plans: tidegate_offline::runtime::Runtime::new(&plans).unwrap(),
         online: tidegate_online::Store::open(folder.join("online"), &online).unwrap(),
+        jobs: Jobs::open(&folder.join("jobs"), settings.jobs.clone(), clock.clone()).unwrap(),
         shutdown: shutdown.clone(),
         tables_dir: folder.join("tables"),
         spill_dir: folder.join("spill"),

@@ -55,9 +55,11 @@ async fn partitions_removes_and_versions() {
 
     let first = table.snapshot(Some(0)).await.unwrap();
     assert_eq!(first.rows(), Some(3));
-    assert!(table.added_since(0, 2).await.unwrap().rewritten);
-    assert!(!table.added_since(0, 1).await.unwrap().rewritten);
-    assert_eq!(table.added_since(0, 1).await.unwrap().files.len(), 2);
+    let deleted = changes(&table, 0, 2).await;
+    assert!(!deleted.removed.is_empty() && deleted.removed.iter().all(|it| it.file.path.as_ref().starts_with("day=b")));
+    assert_eq!(deleted.rows_removed(), 2);
+    let added = changes(&table, 0, 1).await;
+    assert!(added.removed.is_empty() && added.added.len() == 2, "{added:?}");
 }
 
 #[tokio::test]
@@ -146,7 +148,10 @@ async fn deletion_vectors_hide_rows() {
     );
     let counted = sql(&snapshot, folder.path(), "SELECT count(*) AS n, sum(temp) AS s FROM t WHERE temp >= 0").await;
     assert!(counted.contains("| 2 | 2.0 |"), "{counted}");
-    assert!(table.added_since(1, 2).await.unwrap().rewritten);
+    let marked = changes(&table, 1, 2).await;
+    assert!(marked.added.is_empty() && marked.removed.len() == 1, "{marked:?}");
+    assert_eq!(marked.removed[0].rows.as_deref(), Some(&[1, 3][..]));
+    assert!(changes(&table, 0, 2).await.added.len() == 1);
 }
 
 /// A roaring bitmap array of one 32-bit bitmap with one array container, in Z85.

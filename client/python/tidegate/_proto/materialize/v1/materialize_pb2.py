@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidegate/materialize/v1/materialize.proto\x12\x17tidegate.materialize.v1\"/\n\rParityRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"\xb1\x01\n\nViewParity\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x65qual\x18\x03 \x01(\x04\x12\x11\n\tdifferent\x18\x04 \x01(\x04\x12\x0f\n\x07missing\x18\x05 \x01(\x04\x12\r\n\x05\x65xtra\x18\x06 \x01(\x04\x12\r\n\x05\x61head\x18\x07 \x01(\x04\x12\x33\n\x08\x65xamples\x18\x08 \x03(\x0b\x32!.tidegate.materialize.v1.Mismatch\"%\n\x08Mismatch\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\"B\n\x12MaterializeRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xc9\x02\n\x13MaterializeProgress\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x41\n\x05phase\x18\x02 \x01(\x0e\x32\x32.tidegate.materialize.v1.MaterializeProgress.Phase\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x03\x12\x12\n\nto_version\x18\x04 \x01(\x03\x12\x11\n\trows_read\x18\x05 \x01(\x04\x12\x12\n\nrows_total\x18\x06 \x01(\x04\x12\x14\n\x0crows_written\x18\x07 \x01(\x04\x12\x14\n\x0crows_skipped\x18\x08 \x01(\x04\x12\x0c\n\x04\x66ull\x18\t \x01(\x08\x12\x13\n\x0bwrite_token\x18\n \x01(\t\"A\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_RUNNING\x10\x01\x12\x0e\n\nPHASE_DONE\x10\x02\"/\n\rStatusRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"D\n\x0eStatusResponse\x12\x32\n\x05views\x18\x01 \x03(\x0b\x32#.tidegate.materialize.v1.ViewStatus\"~\n\nViewStatus\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x15\n\rtable_version\x18\x03 \x01(\x03\x12\x17\n\x0fmaterialized_at\x18\x04 \x01(\x03\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12\x13\n\x0bin_progress\x18\x06 \x01(\x08\x32\xb4\x02\n\x12MaterializeService\x12j\n\x0bMaterialize\x12+.tidegate.materialize.v1.MaterializeRequest\x1a,.tidegate.materialize.v1.MaterializeProgress0\x01\x12Y\n\x06Status\x12&.tidegate.materialize.v1.StatusRequest\x1a\'.tidegate.materialize.v1.StatusResponse\x12W\n\x06Parity\x12&.tidegate.materialize.v1.ParityRequest\x1a#.tidegate.materialize.v1.ViewParity0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tidegate/materialize/v1/materialize.proto\x12\x17tidegate.materialize.v1\"/\n\rParityRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"\xb1\x01\n\nViewParity\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x65qual\x18\x03 \x01(\x04\x12\x11\n\tdifferent\x18\x04 \x01(\x04\x12\x0f\n\x07missing\x18\x05 \x01(\x04\x12\r\n\x05\x65xtra\x18\x06 \x01(\x04\x12\r\n\x05\x61head\x18\x07 \x01(\x04\x12\x33\n\x08\x65xamples\x18\x08 \x03(\x0b\x32!.tidegate.materialize.v1.Mismatch\"%\n\x08Mismatch\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\"R\n\x12MaterializeRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tach\x18\x04 \x01(\x08\"\xdf\x03\n\x13MaterializeProgress\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x41\n\x05phase\x18\x02 \x01(\x0e\x32\x32.tidegate.materialize.v1.MaterializeProgress.Phase\x12\x14\n\x0c\x66rom_version\x18\x03 \x01(\x03\x12\x12\n\nto_version\x18\x04 \x01(\x03\x12\x11\n\trows_read\x18\x05 \x01(\x04\x12\x12\n\nrows_total\x18\x06 \x01(\x04\x12\x14\n\x0crows_written\x18\x07 \x01(\x04\x12\x14\n\x0crows_skipped\x18\x08 \x01(\x04\x12\x0c\n\x04\x66ull\x18\t \x01(\x08\x12\x13\n\x0bwrite_token\x18\n \x01(\t\x12\x0b\n\x03job\x18\x0b \x01(\x04\x12\x0f\n\x07started\x18\x0c \x01(\x08\x12\x13\n\x0b\x62ytes_total\x18\r \x01(\x04\x12\x12\n\nbytes_read\x18\x0e \x01(\x04\x12\x16\n\x0erows_corrected\x18\x0f \x01(\x04\x12\x0f\n\x07problem\x18\x10 \x01(\t\"g\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_RUNNING\x10\x01\x12\x0e\n\nPHASE_DONE\x10\x02\x12\x10\n\x0cPHASE_QUEUED\x10\x03\x12\x12\n\x0ePHASE_RETRYING\x10\x04\"/\n\rStatusRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x03(\t\"D\n\x0eStatusResponse\x12\x32\n\x05views\x18\x01 \x03(\x0b\x32#.tidegate.materialize.v1.ViewStatus\"\xec\x02\n\nViewStatus\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x15\n\rtable_version\x18\x03 \x01(\x03\x12\x17\n\x0fmaterialized_at\x18\x04 \x01(\x03\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12\x13\n\x0bin_progress\x18\x06 \x01(\x08\x12\x17\n\x0fversions_behind\x18\x07 \x01(\x03\x12\x0e\n\x06\x62\x65hind\x18\x08 \x01(\x03\x12\x11\n\tfreshness\x18\t \x01(\x03\x12@\n\tobjective\x18\n \x01(\x0e\x32-.tidegate.materialize.v1.ViewStatus.Objective\x12\x10\n\x08schedule\x18\x0b \x01(\t\x12\x0b\n\x03job\x18\x0c \x01(\x04\"O\n\tObjective\x12\x19\n\x15OBJECTIVE_UNSPECIFIED\x10\x00\x12\x11\n\rOBJECTIVE_MET\x10\x01\x12\x14\n\x10OBJECTIVE_MISSED\x10\x02\x32\xb4\x02\n\x12MaterializeService\x12j\n\x0bMaterialize\x12+.tidegate.materialize.v1.MaterializeRequest\x1a,.tidegate.materialize.v1.MaterializeProgress0\x01\x12Y\n\x06Status\x12&.tidegate.materialize.v1.StatusRequest\x1a\'.tidegate.materialize.v1.StatusResponse\x12W\n\x06Parity\x12&.tidegate.materialize.v1.ParityRequest\x1a#.tidegate.materialize.v1.ViewParity0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MISMATCH']._serialized_start=299
   _globals['_MISMATCH']._serialized_end=336
   _globals['_MATERIALIZEREQUEST']._serialized_start=338
-  _globals['_MATERIALIZEREQUEST']._serialized_end=404
-  _globals['_MATERIALIZEPROGRESS']._serialized_start=407
-  _globals['_MATERIALIZEPROGRESS']._serialized_end=736
-  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_start=671
-  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_end=736
-  _globals['_STATUSREQUEST']._serialized_start=738
-  _globals['_STATUSREQUEST']._serialized_end=785
-  _globals['_STATUSRESPONSE']._serialized_start=787
-  _globals['_STATUSRESPONSE']._serialized_end=855
-  _globals['_VIEWSTATUS']._serialized_start=857
-  _globals['_VIEWSTATUS']._serialized_end=983
-  _globals['_MATERIALIZESERVICE']._serialized_start=986
-  _globals['_MATERIALIZESERVICE']._serialized_end=1294
+  _globals['_MATERIALIZEREQUEST']._serialized_end=420
+  _globals['_MATERIALIZEPROGRESS']._serialized_start=423
+  _globals['_MATERIALIZEPROGRESS']._serialized_end=902
+  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_start=799
+  _globals['_MATERIALIZEPROGRESS_PHASE']._serialized_end=902
+  _globals['_STATUSREQUEST']._serialized_start=904
+  _globals['_STATUSREQUEST']._serialized_end=951
+  _globals['_STATUSRESPONSE']._serialized_start=953
+  _globals['_STATUSRESPONSE']._serialized_end=1021
+  _globals['_VIEWSTATUS']._serialized_start=1024
+  _globals['_VIEWSTATUS']._serialized_end=1388
+  _globals['_VIEWSTATUS_OBJECTIVE']._serialized_start=1309
+  _globals['_VIEWSTATUS_OBJECTIVE']._serialized_end=1388
+  _globals['_MATERIALIZESERVICE']._serialized_start=1391
+  _globals['_MATERIALIZESERVICE']._serialized_end=1699
 # @@protoc_insertion_point(module_scope)
