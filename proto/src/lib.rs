@@ -48,6 +48,9 @@ pub mod push {
     #[allow(missing_docs, clippy::all)]
     pub mod v1 {
         include!("generated/tidegate.push.v1.rs");
+    }
+}
+
 /// The materializations that wait, run and ended.
 pub mod jobs {
     /// Version 1, generated from `protos/tidegate/jobs/v1/jobs.proto`.

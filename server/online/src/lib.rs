@@ -30,9 +30,7 @@ pub use lookup::{LookupFeature, LookupOptions, LookupSpec, LookupView, Observed,
 pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, ViewTimes};
 pub use row::Origin;
 pub use store::{
-    Chunk, Claim, Commit, Counted, Cursor, Digest, Durability, EventIds, Extra, Fate, FeedId, FeedStatus, Load,
-    Mismatch, OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released, RowDigest, Rows,
-    Scanned, Scope, Settings, Stats, Store, Ticket, Written, entity_hash,
-    Commit, Corrected, Corrections, Cursor, Digest, Durability, Load, Mismatch, Parity, Progress, Rows, Scanned,
-    Settings, Stats, Store, Written,
+    Chunk, Claim, Commit, Corrected, Corrections, Counted, Cursor, Digest, Durability, EventIds, Extra, Fate, FeedId,
+    FeedStatus, Load, Mismatch, OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released,
+    RowDigest, Rows, Scanned, Scope, Settings, Stats, Store, Ticket, Written, entity_hash,
 };

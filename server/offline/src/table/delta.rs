@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tidegate_schemas::definition::Column;
 use url::Url;
 
-use super::append::{self, Appended, ROWS_PREFIX, VERSION_PREFIX};
+use super::append::{Appended, ROWS_PREFIX, VERSION_PREFIX};
 
 use super::identity::{Mark, mark};
 use super::local::LocalFiles;
