@@ -359,6 +359,8 @@ impl<'a, C: Created> Worker<'a, C> {
         let file = &scan.files.files[reading.piece.file];
         let (availability, cut) = (scan.view.availability, scan.as_of.unwrap_or(Micros::MAX));
         let reach = reach(&scan.view).unwrap_or(Micros::MAX);
+        // From here on an event is in reach of whichever group: looking that up is a look at memory.
+        let near = scan.window.latest.saturating_sub(reach);
         let (mut chunk, mut rows) = (Chunk::with_room(matched.rows.len(), &scan.view), Vec::new());
         let (mut late, mut no_event, mut no_created) = (0, 0, 0);
         for (at, (row, group)) in matched.rows.iter().zip(&matched.groups).enumerate() {
@@ -376,7 +378,7 @@ impl<'a, C: Created> Worker<'a, C> {
                 late += usize::from(happened <= latest);
                 continue;
             };
-            if event >= index.earliest(*group).saturating_sub(reach) {
+            if event >= near || event >= index.earliest(*group).saturating_sub(reach) {
                 rows.push(*row);
                 chunk.push(*group, seen, event, created);
             }
