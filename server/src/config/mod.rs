@@ -193,6 +193,8 @@ pub struct Push {
     /// How long one may wait for its turn.
     #[serde(deserialize_with = "units::duration")]
     pub max_wait: Duration,
+}
+
 /// Materializations as jobs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Jobs {

@@ -53,7 +53,8 @@ impl Job {
         let goes_on = &goes_on;
         let (found, newest) = mpsc::channel::<Newest>(BATCHES_AHEAD);
         let search = {
-            let (plans, snapshot, spec) = (self.plans.clone(), work.snapshot.clone(), self.columns.latest(self.clock.now(), false));
+            let (plans, snapshot, spec) =
+                (self.plans.clone(), work.snapshot.clone(), self.columns.latest(self.clock.now(), false));
             let on = self.plans.clone();
             let mut keys = keys;
             async move {

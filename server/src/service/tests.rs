@@ -3,9 +3,9 @@
 mod as_of;
 pub(crate) mod bench;
 mod computed;
-mod windows;
-pub(crate) mod windowed_sets;
 mod jobs;
+pub(crate) mod windowed_sets;
+mod windows;
 
 use std::sync::Arc;
 

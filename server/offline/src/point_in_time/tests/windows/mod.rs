@@ -39,7 +39,7 @@ async fn check(world: &World, seed: u64) {
     for (number, (left, right)) in fast.columns().iter().zip(naive.columns()).enumerate() {
         for row in 0..left.len() {
             let (left, right) = (left.slice(row, 1), right.slice(row, 1));
-            assert_eq!(left, right, "row {row} of {}; {}", fast.schema().field(number).name(), again());
+            assert_eq!(&left, &right, "row {row} of {}; {}", fast.schema().field(number).name(), again());
         }
     }
     for (number, asked) in world.asked.iter().enumerate() {
