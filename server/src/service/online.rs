@@ -11,6 +11,7 @@ use tidegate_online::{LookupFeature, LookupOptions, LookupSpec, LookupView, View
 use tidegate_schemas::catalog::{Catalog, ResolvedView, Selection};
 use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
@@ -305,6 +306,7 @@ impl Tidegate {
             by_view.insert(view.name.clone(), self.online.register(&layout(catalog, view))?);
             now.insert(view.name.clone(), derivation);
         }
+        reach(Failpoint::AfterRegistration);
         // What is gone may come back: its rows are still there.
         for (name, derivation) in &before {
             now.entry(name.clone()).or_insert_with(|| derivation.clone());

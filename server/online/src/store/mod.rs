@@ -49,9 +49,9 @@ use ahash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 
+pub use correct::{Corrected, Corrections};
 pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
 pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
-pub use correct::{Corrected, Corrections};
 pub use load::Load;
 pub use outbox::{Chunk, FeedStatus, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};

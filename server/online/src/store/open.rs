@@ -144,7 +144,7 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
         false => CompactionDecision::Keep,
     });
     let families = [
-        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, metadata_options(settings)),
         ColumnFamilyDescriptor::new(ROWS, rows),
         ColumnFamilyDescriptor::new(TILES, tiles),
         ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
@@ -161,6 +161,14 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
     })
 }
 
+/// After a full disk RocksDB writes again once so much is free as the largest write buffer holds: no family has a larger one than the
+/// rows.
+fn metadata_options(settings: &Settings) -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(settings.write_buffer_bytes);
+    options
+}
+
 fn database_options(settings: &Settings) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -171,6 +179,9 @@ fn database_options(settings: &Settings) -> Options {
     options.set_max_log_file_size(16 << 20);
     options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
     options.set_bytes_per_sync(1 << 20);
+    // Families go to files one by one. Where a damaged manifest has lost the last of them, their log is gone as well: without this
+    // the store would open with a cursor and without its rows.
+    options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 
