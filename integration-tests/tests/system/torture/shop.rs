@@ -18,8 +18,7 @@ use tidegate_schemas::file::SourceFile;
 const READY: Duration = Duration::from_secs(5);
 
 /// One more view of the same orders.
-const ANOTHER_VIEW: &str = "\
-  - name: last_note
+const ANOTHER_VIEW: &str = "  - name: last_note
     entities: [customer]
     source: orders
     features:
