@@ -306,12 +306,12 @@ impl Tidegate {
             by_view.insert(view.name.clone(), self.online.register(&layout(catalog, view))?);
             now.insert(view.name.clone(), derivation);
         }
-        reach(Failpoint::AfterRegistration);
         // What is gone may come back: its rows are still there.
         for (name, derivation) in &before {
             now.entry(name.clone()).or_insert_with(|| derivation.clone());
         }
         if now != before {
+            reach(Failpoint::AfterRegistration);
             self.lookups.derivations.record(&catalog.project, now)?;
         }
         Ok(by_view)

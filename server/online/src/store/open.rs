@@ -59,6 +59,9 @@ impl Store {
         load::clean(path)?;
         let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes.max(SMALLEST_BLOCK_CACHE), 0);
         let dead = Arc::new(Dead::default());
+        if marked {
+            check_families(path)?;
+        }
         let window = Window::new(settings.event_ids_kept);
         let db = open_rocks(path, settings, &block_cache, &dead, &window)?;
         if !marked {
@@ -126,6 +129,17 @@ fn write_marker(path: &Path) -> io::Result<()> {
     fs::File::open(&beside)?.sync_all()?;
     fs::rename(&beside, marker_path(path))?;
     fs::File::open(path)?.sync_all()
+}
+
+/// A store that was in use has its rows: where their family is missing, a damaged manifest has lost it. It would be made anew, and the
+/// cursors beside it would speak of rows that are gone.
+fn check_families(path: &Path) -> Result<()> {
+    let rocks = path.join(ROCKS);
+    let found = DB::list_cf(&Options::default(), &rocks).map_err(Error::store("reading the manifest"))?;
+    match found.iter().any(|family| family == ROWS) {
+        true => Ok(()),
+        false => Err(Error::corrupt(format!("the manifest in {} knows no `{ROWS}`", rocks.display()))),
+    }
 }
 
 fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>, window: &Window) -> Result<DB> {
