@@ -108,7 +108,7 @@ fn run(left: usize, mut work: impl FnMut(&Store, ViewId, &mut i64) -> Error) {
             }
         }
     });
-    println!("writable again after {:?}", again.map(|attempt| PAUSE * attempt as u32));
+    eprintln!("writable again after {:?}", again.map(|attempt| PAUSE * attempt as u32));
     assert!(again.is_some(), "not writable within {:?} of there being room", PAUSE * ATTEMPTS as u32);
     next += 1;
     for _ in 0..2_000 {

@@ -167,5 +167,5 @@ fn damaged_files_leave_a_consistent_prefix_or_are_refused() {
         };
         count.fetch_add(1, Ordering::Relaxed);
     });
-    println!("whole {whole:?}, a prefix {prefix:?}, refused {refused:?}");
+    eprintln!("whole {whole:?}, a prefix {prefix:?}, refused {refused:?}");
 }
