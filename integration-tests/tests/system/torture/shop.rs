@@ -14,7 +14,7 @@ use tidegate_integration_tests::Server;
 use tidegate_integration_tests::orders::{self, Order, PROJECT};
 use tidegate_schemas::file::SourceFile;
 
-/// A server is ready again in this time, for each gigabyte it holds.
+/// A server is ready again in this time, and once more for each gigabyte it holds.
 const READY: Duration = Duration::from_secs(5);
 
 /// One more view of the same orders.
@@ -206,8 +206,8 @@ impl State {
 
 /// Starts a server on a folder whose last one was ended, in time.
 pub(super) async fn start_again(data: &Path) -> Server {
-    let gigabytes = u32::try_from(bytes(data) >> 30).expect("a small folder") + 1;
-    let started = tokio::time::timeout(READY * gigabytes, Server::start(data)).await;
+    let times = u32::try_from(bytes(data) >> 30).expect("a small folder") + 2;
+    let started = tokio::time::timeout(READY * times, Server::start(data)).await;
     started.expect("the server is ready in time after it was ended")
 }
 

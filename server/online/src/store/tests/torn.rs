@@ -86,7 +86,14 @@ impl Damage {
             Self::Cut(at) => bytes.truncate(at as usize),
             Self::Unwritten(from) => bytes[from as usize..].fill(0),
             Self::Hole(page) => bytes[(page * PAGE) as usize..length.min((page + 1) * PAGE) as usize].fill(0),
-            Self::Flips(bits) => bits.iter().for_each(|bit| bytes[(bit / 8) as usize] ^= 1 << (bit % 8)),
+            Self::Flips(bits) => {
+                for bit in bits {
+                    // A log that nothing was written to has none.
+                    if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
+                        *byte ^= 1 << (bit % 8);
+                    }
+                }
+            }
             Self::Gone => return fs::remove_file(path).expect("removed"),
         }
         fs::write(path, bytes).expect("written");
