@@ -4,5 +4,5 @@
 #![allow(clippy::print_stdout)]
 
 mod bad_input;
-mod crash;
+mod torture;
 mod whole_loop;

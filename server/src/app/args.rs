@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate_schemas::failpoint;
 
 use super::Error;
 use crate::clock::Clock;
@@ -100,6 +101,10 @@ fn report(error: &Error) {
 fn serve(settings: Settings) -> Result<(), Error> {
     let config = settings.layers()?.config()?;
     telemetry::start_logging(&config.log).map_err(Error::Log)?;
+    if let Ok(text) = std::env::var(failpoint::VARIABLE) {
+        failpoint::arm(&text)?;
+        tracing::warn!(failpoint = text, "this server will end itself: it is under test");
+    }
     let threads = tokio::runtime::Builder::new_multi_thread()
         .thread_name("tidegate-serve")
         // Connections are looked at often: what has arrived is refused in time where there is too much of it.

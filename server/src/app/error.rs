@@ -59,6 +59,9 @@ pub enum Error {
         /// The other server.
         pid: String,
     },
+    /// A failpoint that there is none of.
+    #[error(transparent)]
+    Failpoint(#[from] tidegate_schemas::failpoint::Unknown),
     /// The registry.
     #[error(transparent)]
     Registry(#[from] crate::registry::Error),

@@ -6,6 +6,7 @@ use tidegate_offline::table::{AppendRequest, Incoming};
 use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::{Batches, Error, Principal, Result, Tidegate};
 
@@ -68,6 +69,7 @@ impl Tidegate {
             Incoming { schema: batches.schema, batches: batches.stream.map(|batch| batch.map_err(Into::into)).boxed() };
         let plans = self.plans.clone();
         let appended = self.plans.run(async move { table.append(&plans, append, incoming).await }).await?;
+        reach(Failpoint::BeforeIngestAck);
         if !appended.already {
             self.telemetry.ingested(&request.project, &source.name, appended.rows);
         }

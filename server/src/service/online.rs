@@ -11,6 +11,7 @@ use tidegate_online::{LookupFeature, LookupOptions, LookupSpec, LookupView, View
 use tidegate_schemas::catalog::{Catalog, ResolvedView, Selection};
 use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
@@ -310,6 +311,7 @@ impl Tidegate {
             now.entry(name.clone()).or_insert_with(|| derivation.clone());
         }
         if now != before {
+            reach(Failpoint::AfterRegistration);
             self.lookups.derivations.record(&catalog.project, now)?;
         }
         Ok(by_view)

@@ -22,6 +22,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::delta::{DeltaSource, delta_error};
 use super::snapshot::Snapshot;
@@ -263,6 +264,7 @@ impl Append {
             let version = snapshot.version + 1;
             // Whoever is dropped from here on can't tell whether the commit goes through: its files stay.
             let adds = std::mem::take(&mut files.adds);
+            reach(Failpoint::BeforeDeltaCommit);
             match self.commit_as(&delta, version, &adds, rows).await {
                 Ok(()) => return Ok(Appended { version, rows, already: false }),
                 Err(error) if lost_race(&error) => files.adds = adds,
@@ -327,6 +329,7 @@ pub(super) async fn commit_exactly(
         .into_prepared_commit_future()
         .await?
         .await?;
+    reach(Failpoint::AfterDeltaCommit);
     // What follows a commit, a checkpoint now and then, does not undo it.
     if let Err(error) = committed.await {
         tracing::warn!(table = table.name(), %error, "no checkpoint was written");

@@ -25,6 +25,7 @@ use datafusion::prelude::col;
 use deltalake::kernel::{Action, Add};
 use deltalake::protocol::DeltaOperation;
 use futures::{StreamExt, TryStreamExt};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::append::{Unpublished, commit_exactly, lost_race};
 use super::delta::{DeltaSource, delta_error};
@@ -115,6 +116,7 @@ impl Compaction {
         }
         let bytes = |adds: &[Add]| adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let (files_after, bytes_after) = (files.adds.len() as u64, bytes(&files.adds));
+        reach(Failpoint::BeforeCompactionCommit);
         let version = self.commit(&snapshot, merged, files).await?;
         Ok(Compacted {
             version,

@@ -21,6 +21,7 @@ use parquet::basic::{Compression, Encoding, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::compact::COMMITTED;
 use super::{schema, stats};
@@ -129,6 +130,7 @@ impl FileWriter {
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let failed = |source| Error::Storage { table: self.table.clone(), doing: "writing a file", source };
         self.store.put(&Path::from(path.as_str()), bytes.into()).await.map_err(failed)?;
+        reach(Failpoint::AfterDataFile);
         self.memory.free();
         self.written.push(Add {
             path,

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use rocksdb::{IngestExternalFileOptions, ReadOptions, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::{Inner, Load, Progress, Store, Written};
@@ -81,7 +82,9 @@ impl Store {
             }
             false => {
                 let (files, rows) = load.finish()?;
+                reach(Failpoint::BeforeTakeIn);
                 self.take_in(&load, files)?;
+                reach(Failpoint::AfterTakeIn);
                 (rows, self.inner.carry_over(&view, load.epoch)?)
             }
         };
@@ -111,6 +114,7 @@ impl Store {
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.put(MetaKey::Cursor(view.id).encode(), cursor.encode());
         batch.delete(MetaKey::Progress(view.id).encode());
+        reach(Failpoint::BeforeFlip);
         self.inner.commit_metadata(batch)?;
         // A reader that sees the new mark must also see a generation no lower, hence one lock for both.
         let mut present = view.state.write();

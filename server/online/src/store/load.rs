@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use rocksdb::{Options, SstFileWriter, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::write::Incoming;
@@ -423,6 +424,7 @@ impl Sink for Files<'_> {
         self.key.extend_from_slice(entity);
         self.key.extend_from_slice(&self.suffix);
         self.writer.put(&self.key, row).map_err(Error::store("writing a file"))?;
+        reach(Failpoint::MidLoad);
         self.rows += 1;
         self.bytes += self.key.len() + row.len();
         if self.bytes >= FILE_BYTES { self.close() } else { Ok(()) }

@@ -59,6 +59,9 @@ impl Store {
         load::clean(path)?;
         let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes.max(SMALLEST_BLOCK_CACHE), 0);
         let dead = Arc::new(Dead::default());
+        if marked {
+            check_families(path)?;
+        }
         let window = Window::new(settings.event_ids_kept);
         let db = open_rocks(path, settings, &block_cache, &dead, &window)?;
         if !marked {
@@ -128,6 +131,17 @@ fn write_marker(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
+/// A store that was in use has its rows: where their family is missing, a damaged manifest has lost it. It would be made anew, and the
+/// cursors beside it would speak of rows that are gone.
+fn check_families(path: &Path) -> Result<()> {
+    let rocks = path.join(ROCKS);
+    let found = DB::list_cf(&Options::default(), &rocks).map_err(Error::store("reading the manifest"))?;
+    match found.iter().any(|family| family == ROWS) {
+        true => Ok(()),
+        false => Err(Error::corrupt(format!("the manifest in {} knows no `{ROWS}`", rocks.display()))),
+    }
+}
+
 fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>, window: &Window) -> Result<DB> {
     let rocks = path.join(ROCKS);
     let mut rows = row_options(settings, block_cache);
@@ -144,7 +158,7 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
         false => CompactionDecision::Keep,
     });
     let families = [
-        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, metadata_options(settings)),
         ColumnFamilyDescriptor::new(ROWS, rows),
         ColumnFamilyDescriptor::new(TILES, tiles),
         ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
@@ -161,6 +175,14 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
     })
 }
 
+/// After a full disk RocksDB writes again once so much is free as the largest write buffer holds: no family has a larger one than the
+/// rows.
+fn metadata_options(settings: &Settings) -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(settings.write_buffer_bytes);
+    options
+}
+
 fn database_options(settings: &Settings) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -171,6 +193,9 @@ fn database_options(settings: &Settings) -> Options {
     options.set_max_log_file_size(16 << 20);
     options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
     options.set_bytes_per_sync(1 << 20);
+    // Families go to files one by one. Where a damaged manifest has lost the last of them, their log is gone as well: without this
+    // the store would open with a cursor and without its rows.
+    options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 

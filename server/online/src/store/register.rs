@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::types::DataType;
 use tidegate_schemas::window::Windows;
 
@@ -250,6 +251,9 @@ impl Inner {
     pub(super) fn commit_metadata(&self, batch: WriteBatch) -> Result<()> {
         let mut options = rocksdb::WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(Error::store("writing metadata"))
+        reach(Failpoint::BeforeMetadata);
+        let outcome = self.db.write_opt(batch, &options).map_err(Error::store("writing metadata"));
+        reach(Failpoint::AfterMetadata);
+        outcome
     }
 }

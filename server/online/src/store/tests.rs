@@ -4,6 +4,7 @@
 //! that share one store, with the cache on, tiny or off, and with the folder closed and opened again in the middle.
 
 mod correct;
+mod disk;
 mod history;
 mod push;
 mod race;

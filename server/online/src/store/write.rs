@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use arrow_array::Array;
 use rocksdb::WriteBatch;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::tiles::EpochTiles;
@@ -65,7 +66,9 @@ impl Store {
         }
         part.note_push(&mut batch);
         held.begin();
+        reach(Failpoint::BeforeWriteBatch);
         let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("writing rows"));
+        reach(Failpoint::AfterWriteBatch);
         // Even a failed write may have reached the log: readers must look again.
         part.forget(inner);
         outcome?;
@@ -73,6 +76,7 @@ impl Store {
         if let Some(next) = next {
             next(&mut view.state.write());
         }
+        reach(Failpoint::BeforeWriteAck);
         Ok(part.written())
     }
 }
@@ -153,6 +157,7 @@ impl<'a> Part<'a> {
             // A replay of what is there already costs no write.
             if present.is_none_or(|present| present.as_ref() != bytes) {
                 batch.put_cf(family, keys.get(nth), &bytes);
+                reach(Failpoint::MidBatch);
             }
         }
         Ok(())
