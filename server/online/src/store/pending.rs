@@ -172,6 +172,28 @@ impl Store {
         Ok(forgotten)
     }
 
+    /// Whether rows of the view's table wait that lookups of its present epoch are to see once they are due.
+    ///
+    /// # Errors
+    /// An unknown view, damaged rows, a failing disk.
+    pub fn table_rows_wait(&self, view: ViewId) -> Result<bool> {
+        let inner = &self.inner;
+        let view = inner.view(view)?;
+        let prefix = prefix(view.id, view.mark().epoch);
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(prefix));
+        let mut iterator = inner.db.raw_iterator_cf_opt(inner.pending()?, options);
+        iterator.seek(prefix);
+        while let Some((_, row)) = iterator.item() {
+            if Header::read(row)?.origin != Origin::Push {
+                return Ok(true);
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(Error::store("reading waiting rows"))?;
+        Ok(false)
+    }
+
     /// The number of rows that wait for their time, in the epochs that are served. Reads all of them: for checks and metrics.
     ///
     /// # Errors
