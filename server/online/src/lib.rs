@@ -31,6 +31,6 @@ pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, View
 pub use row::Origin;
 pub use store::{
     Chunk, Claim, Commit, Corrected, Corrections, Counted, Cursor, Digest, Durability, EventIds, Extra, Fate, FeedId,
-    FeedStatus, Load, Mismatch, OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released,
-    RowDigest, Rows, Scanned, Scope, Settings, Stats, Store, Ticket, Written, entity_hash,
+    FeedStatus, Load, LoadPart, Mismatch, OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed,
+    Released, RowDigest, Rows, Scanned, Scope, Settings, Stats, Store, Ticket, Written, entity_hash,
 };

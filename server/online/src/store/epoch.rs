@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! begin_full    building epoch and progress recorded        writes go to the present epoch
-//! Load::add     table rows → files of their own
+//! Part::add     table rows → files of their own
 //! finish_full   the files are taken in                      from here on writes go to both
 //!               pushes that only the present epoch knows → the next one
 //!               one WriteBatch: present = next, cursor, no progress, purge of the old epoch
@@ -73,19 +73,20 @@ impl Store {
     /// # Errors
     /// [`Error::NoRefresh`] when it was dropped meanwhile, a failing disk, no room on it.
     pub fn finish_full(&self, mut load: Load, version: i64, now: Micros) -> Result<Written> {
-        let view = load.view.clone();
+        let view = load.view().clone();
+        let (added, waiting) = (load.rows(), load.waiting());
         let (rows, carried) = match view.is_windowed() {
             true => {
                 self.inner.fold_in(&mut load)?;
                 // Pushes came by themselves, from the beginning on.
-                (load.rows(), Carried { found: 0, pushes_before: load.pushes_before })
+                (added, Carried { found: 0, pushes_before: load.pushes_before })
             }
             false => {
                 let (files, rows) = load.finish()?;
                 reach(Failpoint::BeforeTakeIn);
                 self.take_in(&load, files)?;
                 reach(Failpoint::AfterTakeIn);
-                (rows, self.inner.carry_over(&view, load.epoch)?)
+                (rows, self.inner.carry_over(&view, load.epoch())?)
             }
         };
         let _gate = view.gate.write();
@@ -128,12 +129,12 @@ impl Store {
         self.purger.add(purge, Some(rows).filter(|_| !view.is_windowed()));
         // What the load set to wait in this epoch counts from now on.
         self.inner.waiting.until(Micros::MIN);
-        Ok(Written { written: rows, kept: load.rows() - rows, waiting: load.waiting() })
+        Ok(Written { written: rows, kept: added - rows, waiting })
     }
 
     /// Makes a load's files the database's, and lets writes go to its epoch too.
     fn take_in(&self, load: &Load, files: Vec<PathBuf>) -> Result<()> {
-        let view = &load.view;
+        let view = load.view();
         let _gate = view.gate.write();
         self.inner.still_there(view)?;
         load.is_of(&view.state.read())?;

@@ -52,7 +52,7 @@ use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 pub use correct::{Corrected, Corrections};
 pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
 pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
-pub use load::Load;
+pub use load::{Load, Part as LoadPart};
 pub use outbox::{Chunk, FeedStatus, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};
 pub use pending::Released;
