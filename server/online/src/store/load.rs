@@ -59,6 +59,8 @@ pub struct Load {
     /// Writes that the view had counted when it began.
     pub(super) pushes_before: u64,
     pushed_up_to: u64,
+    /// Graves there were when it began.
+    graves: u64,
 }
 
 impl std::fmt::Debug for Load {
@@ -86,6 +88,7 @@ impl Load {
             waiting: 0,
             pushes_before: view.pushes.load(Acquire),
             pushed_up_to: *inner.feeds.next.lock() - 1,
+            graves: inner.graves.dug(),
         })
     }
 
@@ -114,12 +117,13 @@ impl Load {
         let layout = self.layout.incoming();
         let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
         let incoming = Incoming::new(&self.view, &rows)?;
+        let refused = self.inner.refused(&self.view, &rows)?;
         // Memory that was never touched costs more than what is done in it: one piece, used again for each run.
         self.buffer
             .bytes
             .reserve_exact(self.buffer_bytes.min(BUFFER_BYTES).saturating_sub(self.buffer.bytes.capacity()));
         let mut later = Vec::new();
-        for row in 0..incoming.len() {
+        for row in (0..incoming.len()).filter(|&row| refused.as_ref().is_none_or(|refused| !refused[row])) {
             let (event, created) = incoming.times(row);
             if event > self.until {
                 later.push(row);
@@ -179,7 +183,9 @@ impl Load {
 
     /// Its epoch, if the view is still waiting for this load and no other.
     pub(super) fn is_of(&self, state: &ViewState) -> Result<u32> {
-        let building = state.record.building.filter(|&building| building == self.epoch);
+        // It may hold rows of an entity that was erased since.
+        let whole = self.graves == self.inner.graves.dug();
+        let building = state.record.building.filter(|&building| building == self.epoch && whole);
         building.ok_or_else(|| Error::NoRefresh(self.view.name.clone()))
     }
 
@@ -255,7 +261,7 @@ impl Load {
 
     /// Where the features are in its rows.
     pub(super) fn fields(&self) -> Arc<Fields> {
-        Arc::new(Fields::new(self.layout.clone(), &self.layout.features))
+        Arc::new(Fields::of(self.layout.clone(), &self.layout))
     }
 }
 
