@@ -212,12 +212,20 @@ impl Inner {
             self.db.delete_cf(graves, &scratch).map_err(&failed)?;
             self.db.flush_cf_opt(graves, &wait).map_err(&failed)?;
             self.merge_range(graves, &SCRATCH);
+            self.delete_obsolete()?;
             let now = self.manifests()?;
             if now.iter().all(|manifest| !before.contains(manifest)) {
                 return Ok(());
             }
         }
         Err(Error::corrupt("RocksDB keeps its manifest; restart the server, which begins a new one"))
+    }
+
+    /// Deletes the files that nothing needs any more, now instead of some time soon.
+    fn delete_obsolete(&self) -> Result<()> {
+        let failed = Error::store("deleting files");
+        self.db.disable_file_deletions().map_err(&failed)?;
+        self.db.enable_file_deletions().map_err(&failed)
     }
 
     fn manifests(&self) -> Result<Vec<String>> {
