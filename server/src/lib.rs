@@ -6,11 +6,13 @@
 //! online tier. How it is reached: [`serve`], adapters that decode, call the service and encode.
 
 pub mod app;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod jobs;
 pub mod materialize;
 mod objects;
+mod receipts;
 pub mod registry;
 pub mod sealed;
 pub mod serve;

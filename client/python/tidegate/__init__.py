@@ -48,6 +48,7 @@ from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
 from tidegate.jobs import Job
 from tidegate.layout import ColumnOverlap, Compacted, TableStats, Vacuumed
+from tidegate.lifecycle import Backup, Dropped, ErasedTable, Rebuilt, Receipt, Retained
 from tidegate.online import OnlineResult, Status
 from tidegate.pushes import Flushed, Pushed, Quarantined
 from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewParity, ViewStatus
@@ -61,6 +62,7 @@ __all__ = [
     "AlreadyExistsError",
     "Applied",
     "Audit",
+    "Backup",
     "CancelledError",
     "Candidate",
     "Change",
@@ -75,7 +77,9 @@ __all__ = [
     "Described",
     "Diff",
     "Difference",
+    "Dropped",
     "Entity",
+    "ErasedTable",
     "ExhaustedError",
     "Feature",
     "FeatureService",
@@ -97,6 +101,9 @@ __all__ = [
     "Pushed",
     "Quarantined",
     "Query",
+    "Rebuilt",
+    "Receipt",
+    "Retained",
     "Sample",
     "SealedSet",
     "Source",

@@ -1,6 +1,8 @@
 //! Ingest: record batches into a managed table, all or nothing, once per batch id.
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use tidegate_offline::ingest::Rules;
 use tidegate_offline::table::{AppendRequest, Incoming};
 use tidegate_schemas::catalog::{Catalog, nearest};
@@ -65,8 +67,8 @@ impl Tidegate {
             given => given.to_owned(),
         };
         let append = AppendRequest { batch_id: batch_id.clone(), rules };
-        let incoming =
-            Incoming { schema: batches.schema, batches: batches.stream.map(|batch| batch.map_err(Into::into)).boxed() };
+        let checked = self.without_erased(&request.project, &source.name, batches.stream);
+        let incoming = Incoming { schema: batches.schema, batches: checked };
         let plans = self.plans.clone();
         let appended = self.plans.run(async move { table.append(&plans, append, incoming).await }).await?;
         reach(Failpoint::BeforeIngestAck);
@@ -90,6 +92,25 @@ impl Tidegate {
             batch_id,
             ignored_columns,
         })
+    }
+}
+
+impl Tidegate {
+    /// The batches, until one has rows of an entity that was erased.
+    fn without_erased(
+        &self,
+        project: &str,
+        source: &str,
+        batches: BoxStream<'static, Result<RecordBatch>>,
+    ) -> BoxStream<'static, std::result::Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>> {
+        let (erasures, project, source, mut rows) = (self.erasures.clone(), project.to_owned(), source.to_owned(), 0);
+        let check = move |batch: Result<RecordBatch>| {
+            let batch = batch?;
+            erasures.check(&project, &source, &batch, rows)?;
+            rows += batch.num_rows() as u64;
+            Ok(batch)
+        };
+        batches.map(check).boxed()
     }
 }
 

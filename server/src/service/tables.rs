@@ -10,6 +10,7 @@ use tidegate_schemas::definition::{self, Column, Source};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::types::DataType;
 
+use super::erasures::Erasures;
 use super::push::QUARANTINE;
 use super::{Error, Result};
 
@@ -18,12 +19,14 @@ use super::{Error, Result};
 pub(super) struct Tables {
     managed: PathBuf,
     roots: Vec<String>,
+    /// What appends must leave out.
+    erasures: Erasures,
     open: Mutex<HashMap<(String, String), (Location, Table)>>,
 }
 
 impl Tables {
-    pub(super) fn new(managed: PathBuf, roots: Vec<String>) -> Self {
-        Self { managed, roots, open: Mutex::default() }
+    pub(super) fn new(managed: PathBuf, roots: Vec<String>, erasures: Erasures) -> Self {
+        Self { managed, roots, erasures, open: Mutex::default() }
     }
 
     /// The handle of a source's table.
@@ -78,6 +81,15 @@ impl Tables {
         self.locate(project, source).is_ok_and(|location| location.path().join("_delta_log").is_dir())
     }
 
+    /// The folders of managed tables that a project has, with or without a definition.
+    pub(super) fn folders(&self, project: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.managed.join(project)).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut names: Vec<String> = folders.map(|folder| folder.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// Creates or widens a managed table; for any other, checks that it has what the definitions name.
     ///
     /// # Errors
@@ -89,6 +101,7 @@ impl Tables {
             let mut required = catalog.key_columns(source);
             required.insert(source.event_time.clone());
             let table = Table::open_or_create(&source.name, &location, &columns, &required).await?;
+            table.guard(self.erasures.guard(&catalog.project, &source.name));
             let key = (catalog.project.clone(), source.name.clone());
             self.open.lock().insert(key, (location, table));
             return Ok(());

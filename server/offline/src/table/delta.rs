@@ -24,9 +24,9 @@ use super::append::{Appended, ROWS_PREFIX, VERSION_PREFIX};
 
 use super::identity::{Mark, mark};
 use super::local::LocalFiles;
-use super::log::{History, LiveFile, Place, commit_path};
+use super::log::{Commit, History, LiveFile, Place, commit_path};
 use super::snapshot::{DataFile, Snapshot};
-use super::{schema, stats};
+use super::{Guard, schema, stats};
 use crate::error::{Error, Result};
 
 /// Snapshots of older versions kept for the next reader.
@@ -67,6 +67,10 @@ pub(super) struct DeltaSource {
     pub(super) committing: tokio::sync::Mutex<()>,
     /// One compaction at a time from this process.
     pub(super) compacting: tokio::sync::Mutex<()>,
+    /// Held by appends while their rows go into files and a commit, alone by an erasure.
+    pub(super) appending: tokio::sync::RwLock<()>,
+    /// Which rows no append may bring.
+    pub(super) guard: std::sync::OnceLock<Guard>,
 }
 
 #[derive(Clone)]
@@ -110,6 +114,8 @@ impl DeltaSource {
             refreshing: tokio::sync::Mutex::default(),
             committing: tokio::sync::Mutex::default(),
             compacting: tokio::sync::Mutex::default(),
+            appending: tokio::sync::RwLock::default(),
+            guard: std::sync::OnceLock::new(),
         })
     }
 
@@ -233,6 +239,22 @@ impl DeltaSource {
     pub(super) async fn newest(&self) -> Result<(DeltaTable, Arc<Snapshot>)> {
         let loaded = self.refresh().await?;
         Ok((loaded.delta, loaded.snapshot))
+    }
+
+    /// Forgets what is known and reads the log anew: its files were changed.
+    pub(super) async fn reload(&self) -> Result<()> {
+        let _one = self.refreshing.lock().await;
+        let mut delta = DeltaTable::new(self.log_store.clone());
+        delta.load().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
+        let snapshot = self.build(&delta).await?;
+        self.older.lock().clear();
+        *self.newest.lock() = Loaded { delta, snapshot };
+        Ok(())
+    }
+
+    /// What the commits of some versions did; `None` where the log no longer says.
+    pub(super) async fn commits(&self, from: i64, to: i64) -> Result<Vec<(i64, Option<Arc<Commit>>)>> {
+        self.history.commits(&self.name, &self.store, from, to).await
     }
 
     async fn exists(&self, version: i64) -> Result<bool> {

@@ -3,14 +3,17 @@
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
 //! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
 //! [`changes`] says what became of rows between two versions · `identity` tells a table
-//! from another in its place · [`append`] commits checked rows · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
+//! from another in its place · [`append`] commits checked rows · [`compact`] rewrites small files · [`erase`] removes an entity from every
+//! file · `vacuum` deletes what that left · `layout` tells how a
 //! table lies · [`read`] streams files · `provider` shows a snapshot to SQL.
 //!
-//! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
+//! A managed table is written only by [`Table::append`] and [`Table::erase`]; every other table is only read. Rows are never
+//! changed in place.
 
 pub mod append;
 pub mod changes;
 pub mod compact;
+pub mod erase;
 pub mod read;
 pub mod snapshot;
 
@@ -31,6 +34,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use tidegate_schemas::definition::Column;
 use url::Url;
 
@@ -40,6 +44,7 @@ pub use append::{AppendRequest, Appended, Chunk, ChunkCommit, Incoming};
 pub use changes::{Changes, Lost, Removed, Since, Waiting};
 pub use compact::{Compacted, Layout};
 use delta::DeltaSource;
+pub use erase::{ErasedTable, Erasure};
 pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
 use snapshot::Snapshot;
@@ -96,6 +101,9 @@ pub fn absolute_path(location: &str) -> Result<PathBuf> {
     if path.is_absolute() && !climbs { Ok(path) } else { Err(bad()) }
 }
 
+/// Files that nobody deletes.
+pub struct HeldFiles<'t>(#[expect(dead_code, reason = "dropped at the end")] tokio::sync::MutexGuard<'t, ()>);
+
 /// A handle on one source's rows. Cheap to clone; clones share what they know of the log.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -106,6 +114,34 @@ pub struct Table {
 enum Source {
     Delta(Arc<DeltaSource>),
     Parquet(Arc<ParquetFolder>),
+}
+
+/// Says of a batch which rows no append may bring, whatever it was checked against.
+#[derive(Clone)]
+pub struct Guard(Arc<dyn Fn(&RecordBatch) -> Refused + Send + Sync>);
+
+/// Which rows of a batch a guard refuses, or why it can't tell.
+pub type Refused = Result<Vec<bool>, Box<dyn std::error::Error + Send + Sync>>;
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+impl Guard {
+    /// A guard that asks `refused` about each batch: true for every row to be left out.
+    pub fn new(refused: impl Fn(&RecordBatch) -> Refused + Send + Sync + 'static) -> Self {
+        Self(Arc::new(refused))
+    }
+
+    /// Which rows are to be left out.
+    ///
+    /// # Errors
+    /// What kept it from telling: then nothing may be appended.
+    pub fn refused(&self, batch: &RecordBatch) -> Refused {
+        (self.0)(batch)
+    }
 }
 
 impl Table {
@@ -239,6 +275,33 @@ impl Table {
         match &self.source {
             Source::Delta(table) => vacuum::vacuum(table, vacuum).await,
             Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Sets what appends through this handle and its clones must leave out. Only the first call counts.
+    pub fn guard(&self, guard: Guard) {
+        if let Source::Delta(table) = &self.source {
+            let _ = table.guard.set(guard);
+        }
+    }
+
+    /// Removes every row of an entity from every version, and its bytes from every file of the table. Appends wait meanwhile;
+    /// readers of files that are deleted fail. Doing it again finishes what was cut short.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for a table that is not managed; [`Error::Contended`] where another process changed its files.
+    pub async fn erase(&self, runtime: &Arc<Runtime>, erasure: Erasure) -> Result<ErasedTable> {
+        match &self.source {
+            Source::Delta(table) => erase::erase(table.clone(), runtime, erasure).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Keeps the files that any version needs until it is dropped: compaction, vacuum and erasure wait.
+    pub async fn hold_files(&self) -> Option<HeldFiles<'_>> {
+        match &self.source {
+            Source::Delta(table) => Some(HeldFiles(table.compacting.lock().await)),
+            Source::Parquet(_) => None,
         }
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct FileWriter {
     byte_count: usize,
     memory: MemoryReservation,
     written: Vec<Add>,
+    /// Part of the names of its files, which sort in the order they are written in.
+    id: uuid::Uuid,
 }
 
 impl FileWriter {
@@ -82,6 +84,7 @@ impl FileWriter {
             byte_count: 0,
             memory,
             written: Vec::new(),
+            id: uuid::Uuid::new_v4(),
         }
     }
 
@@ -126,7 +129,7 @@ impl FileWriter {
         let encode = move || encode(&schema, &order, &rows);
         let encoded = tokio::task::spawn_blocking(encode).await;
         let (bytes, stats) = encoded.map_err(|_| Error::Internal("writing a file panicked".to_owned()))??;
-        let path = format!("part-{}.parquet", uuid::Uuid::new_v4());
+        let path = format!("part-{}-{:05}.parquet", self.id, self.written.len());
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let failed = |source| Error::Storage { table: self.table.clone(), doing: "writing a file", source };
         self.store.put(&Path::from(path.as_str()), bytes.into()).await.map_err(failed)?;

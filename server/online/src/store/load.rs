@@ -76,6 +76,8 @@ struct Target {
     epoch: u32,
     /// Rows with a later event time wait.
     until: Micros,
+    /// Graves there were when it began.
+    graves: u64,
 }
 
 impl std::fmt::Debug for Load {
@@ -96,7 +98,8 @@ impl Load {
         let folder = inner.path.join(FOLDER).join(nth.to_string());
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let (layout, until) = (inner.layout(layout)?, Micros::MAX);
-        let target = Target { inner: inner.clone(), view: view.clone(), layout, epoch, until };
+        let graves = inner.graves.dug();
+        let target = Target { inner: inner.clone(), view: view.clone(), layout, epoch, until, graves };
         let (pushes_before, pushed_up_to) = (view.pushes.load(Acquire), *inner.feeds.next.lock() - 1);
         let (buffer_bytes, parts_made, own, filled) = (BUFFER_BYTES, 0, None, Vec::new());
         Ok(Self { target, folder, buffer_bytes, parts_made, own, filled, pushes_before, pushed_up_to })
@@ -253,7 +256,7 @@ impl Load {
 
     /// Where the features are in its rows.
     pub(super) fn fields(&self) -> Arc<Fields> {
-        Arc::new(Fields::new(self.target.layout.clone(), &self.target.layout.features))
+        Arc::new(Fields::of(self.target.layout.clone(), &self.target.layout))
     }
 }
 
@@ -284,7 +287,9 @@ fn at_once<T: Send, R: Send>(things: Vec<T>, work: impl Fn(T) -> R + Sync) -> Ve
 impl Target {
     /// The epoch, if the view is still waiting for this load and no other.
     fn is_of(&self, state: &ViewState) -> Result<u32> {
-        let building = state.record.building.filter(|&building| building == self.epoch);
+        // It may hold rows of an entity that was erased since.
+        let whole = self.graves == self.inner.graves.dug();
+        let building = state.record.building.filter(|&building| building == self.epoch && whole);
         building.ok_or_else(|| Error::NoRefresh(self.view.name.clone()))
     }
 
@@ -324,10 +329,11 @@ impl Part {
     /// Columns of wrong number, length or type, null keys or event times, values their type can't hold; no room on the disk.
     /// [`Error::NoRefresh`] when it was dropped meanwhile.
     pub fn add(&mut self, rows: Rows<'_>) -> Result<()> {
-        let Target { view, layout, epoch, until, .. } = &self.target;
+        let Target { inner, view, layout, epoch, until, .. } = &self.target;
         let columns = layout.incoming();
         let encoder = RowEncoder::new(&columns.features, &columns.shape, rows.features)?;
         let incoming = Incoming::new(view, &rows)?;
+        let refused = inner.refused(view, &rows)?;
         let header = |row| {
             let (event, created) = incoming.times(row);
             Header { layout: layout.id, event, created, origin: rows.origin }
@@ -335,15 +341,15 @@ impl Part {
         // Memory that was never touched costs more than what is done in it: one piece, used again for each run.
         self.buffer.reserve(self.buffer_bytes.min(BUFFER_BYTES));
         let mut later = Vec::new();
-        for row in 0..incoming.len() {
+        for row in (0..incoming.len()).filter(|&row| refused.as_ref().is_none_or(|refused| !refused[row])) {
             let header = header(row);
             if header.event > *until {
                 later.push(row);
                 continue;
             }
             self.buffer.push(incoming.entity(row), |out| encoder.encode(&header, row, out))?;
+            self.rows += 1;
         }
-        self.rows += (incoming.len() - later.len()) as u64;
         self.waiting += later.len() as u64;
         if !later.is_empty() && *epoch != NO_EPOCH {
             self.target.put_waiting(later.iter().map(|&row| (row, header(row))), &incoming, &encoder)?;

@@ -9,16 +9,18 @@ use ahash::{HashMap, HashMapExt};
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType, DataBlockIndexType,
-    IteratorMode, Options, SliceTransform,
+    IteratorMode, LogLevel, Options, SliceTransform,
 };
 use tidegate_schemas::definition::Column;
 
 use super::disk::Disk;
 use super::events::Window;
 use super::feed::{FeedRecord, Feeds, FoundFeeds, decode_incarnations, decode_next};
+use super::graves::Graves;
 use super::pending::Waiting;
 use super::purge::{Dead, Purger};
-use super::{EVENTS, Inner, OUTBOX, PENDING, ROWS, Settings, Store, TILES, load, token};
+use super::retention::{Cut, Retention};
+use super::{EVENTS, GRAVES, Inner, OUTBOX, PENDING, ROWS, Settings, Store, TILES, lineage, load, token};
 use crate::cache::EntityCache;
 use crate::key;
 use crate::layout::{
@@ -37,7 +39,7 @@ pub(super) const FORMAT: u32 = 1;
 const SMALLEST_BLOCK_CACHE: usize = 1 << 20;
 
 /// RocksDB's folder in ours.
-const ROCKS: &str = "rocks";
+pub(super) const ROCKS: &str = "rocks";
 
 /// What the keys of what is committed along with rows begin with.
 const EXTRAS: &[u8] = b"o";
@@ -67,9 +69,10 @@ impl Store {
         if !marked {
             write_marker(path).map_err(folder)?;
         }
-        let identity = token::identity(&path.join(ROCKS))?;
+        let identity = token::identity(path)?;
         let metadata = Metadata::read(&db)?;
         let feeds = Feeds::new(metadata.feeds);
+        let graves = Graves::read(&db)?;
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             db,
@@ -80,6 +83,8 @@ impl Store {
             durability: settings.durability,
             block_cache,
             cache: EntityCache::new(settings.entity_cache_bytes),
+            graves,
+            retention: Retention::new(metadata.cuts),
             stripes: Stripes::new(),
             ids: Stripes::new(),
             window,
@@ -123,7 +128,7 @@ fn check_marker(path: &Path) -> Result<bool> {
 }
 
 /// Written beside and then moved into place, so that a crash leaves no half marker.
-fn write_marker(path: &Path) -> io::Result<()> {
+pub(super) fn write_marker(path: &Path) -> io::Result<()> {
     let beside = path.join("FORMAT.new");
     fs::write(&beside, format!("{MARKER}{FORMAT}\n"))?;
     fs::File::open(&beside)?.sync_all()?;
@@ -164,6 +169,7 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
         ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
         ColumnFamilyDescriptor::new(EVENTS, event_options(settings, block_cache, window)),
         ColumnFamilyDescriptor::new(OUTBOX, plain_options(settings, block_cache)),
+        ColumnFamilyDescriptor::new(GRAVES, Options::default()),
     ];
     DB::open_cf_descriptors(&database_options(settings), rocks, families).map_err(|source| {
         let text: &str = source.as_ref();
@@ -190,6 +196,10 @@ fn database_options(settings: &Settings) -> Options {
     options.set_max_open_files(-1);
     options.set_max_background_jobs(settings.background_jobs);
     options.set_keep_log_file_num(4);
+    // What RocksDB has to say of compactions names keys, which an erasure must not leave behind.
+    options.set_log_level(LogLevel::Warn);
+    // Small, so that an erasure can have a new one: the manifest names files by their first and last keys.
+    options.set_max_manifest_file_size(64 << 10);
     options.set_max_log_file_size(16 << 20);
     options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
     options.set_bytes_per_sync(1 << 20);
@@ -271,6 +281,7 @@ struct Metadata {
     layouts: HashMap<u32, Arc<Layout>>,
     purges: Vec<Purge>,
     feeds: FoundFeeds,
+    cuts: HashMap<u32, Cut>,
 }
 
 /// What one pass over the metadata finds about a view.
@@ -286,8 +297,8 @@ struct Found {
 impl Metadata {
     fn read(db: &DB) -> Result<Self> {
         let mut counters = Counters { entity_type: 1, view: 1, layout: 1 };
-        let (mut entity_types, mut records, mut purges) = (HashMap::new(), Vec::new(), Vec::new());
-        let mut aggregates = HashMap::new();
+        let (mut entity_types, mut records, mut purges) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (mut aggregates, mut cuts, mut numbers) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut found: HashMap<u32, Found> = HashMap::new();
         let mut feeds = FoundFeeds::default();
         for entry in db.iterator(IteratorMode::Start) {
@@ -302,7 +313,9 @@ impl Metadata {
                 MetaKey::Cursor(id) => found.entry(id).or_default().cursor = Some(CursorRecord::decode(&value)?),
                 MetaKey::Progress(id) => found.entry(id).or_default().progress = Some(decode_progress(&value)?),
                 MetaKey::Pushed(id) => found.entry(id).or_default().pushed = true,
-                MetaKey::Layout(id) => records.push((id, LayoutRecord::decode(&value)?)),
+                MetaKey::Layout(id) => drop(records.insert(id, LayoutRecord::decode(&value)?)),
+                MetaKey::Numbers(layout) => drop(numbers.insert(layout, lineage::decode(&value)?)),
+                MetaKey::Retained(view) => drop(cuts.insert(view, Cut::decode(&value)?)),
                 MetaKey::Aggregates(id) => drop(aggregates.insert(id, decode_aggregates(&value)?)),
                 MetaKey::Tiles(id) => found.entry(id).or_default().tiles = Some(TileLayouts::decode(&value)?),
                 // Read when it is asked for.
@@ -313,13 +326,10 @@ impl Metadata {
                 MetaKey::Sequence => feeds.next = decode_next(&value)?,
             }
         }
-        let mut layouts = HashMap::new();
-        for (id, record) in records {
-            layouts.insert(id, Arc::new(Layout::new(id, record, aggregates.remove(&id))?));
-        }
         let view = |(id, found): (u32, Found)| Ok((id, Arc::new(View::assemble(id, found, &entity_types)?)));
         let views = found.into_iter().map(view).collect::<Result<_>>()?;
-        Ok(Self { counters, entity_types, views, layouts, purges, feeds })
+        let layouts = lineage::assemble(records, numbers, aggregates)?;
+        Ok(Self { counters, entity_types, views, layouts, purges, feeds, cuts })
     }
 }
 

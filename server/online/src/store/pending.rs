@@ -113,6 +113,13 @@ fn ordered(time: Micros) -> [u8; 8] {
     (time.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
+/// The entity and the view in a key.
+pub(super) fn entity_of(key: &[u8]) -> Result<(&[u8], u32)> {
+    let (_, entity) = split(key)?;
+    let view = key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    Ok((entity, view))
+}
+
 /// The event time and the entity in a key.
 fn split(key: &[u8]) -> Result<(Micros, &[u8])> {
     let short = || Error::corrupt(format!("a waiting row's key has {} bytes", key.len()));
@@ -287,7 +294,7 @@ impl Inner {
     }
 
     fn found(&self, entry: &Entry, layout: &Layout) -> Result<scan::Found> {
-        let fields = scan::fields(self, entry.header.layout, &layout.incoming().features)?;
+        let fields = scan::fields(self, entry.header.layout, layout)?;
         Ok(scan::Found { entity: entry.entity.clone(), row: entry.row.clone(), header: entry.header, fields })
     }
 

@@ -5,7 +5,11 @@
 
 mod correct;
 mod disk;
+mod erase;
+mod evolve;
 mod history;
+mod history;
+mod kept;
 mod push;
 mod race;
 mod torn;

@@ -56,6 +56,7 @@ impl Store {
         if commit != Commit::None {
             view.state.read().check_layout(layout.id)?;
         }
+        part.leave_out(inner.refused(&view, &rows)?.as_deref());
         let epochs = Epochs::of(&view, commit)?;
         let mut held = inner.stripes.lock(part.entities());
         let mut batch = WriteBatch::default();
@@ -113,6 +114,14 @@ impl<'a> Part<'a> {
         let origin = rows.origin;
         let (yields, stored) = (false, Vec::new());
         Ok(Self { view, layout, encoder, rows: incoming, winners, waiting, origin, yields, stored })
+    }
+
+    /// Takes out what is refused: of a key all rows are whose newest is.
+    pub(super) fn leave_out(&mut self, refused: Option<&[bool]>) {
+        if let Some(refused) = refused {
+            self.winners.retain(|&row| !refused[row]);
+            self.waiting.retain(|&row| !refused[row]);
+        }
     }
 
     /// The entities whose stripes must be held.

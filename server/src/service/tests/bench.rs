@@ -13,6 +13,7 @@ use tidegate_schemas::time::Micros;
 use crate::app::tests::settings;
 use crate::clock::Clock;
 use crate::jobs::Jobs;
+use crate::receipts::Receipts;
 use crate::registry::Registry;
 use crate::sealed::SealedSets;
 use crate::service::{
@@ -95,12 +96,13 @@ impl Bench {
         Self::open(tempfile::tempdir().unwrap(), batch_rows).await
     }
 
-    async fn open(folder: tempfile::TempDir, batch_rows: usize) -> Self {
+    pub(crate) async fn open(folder: tempfile::TempDir, batch_rows: usize) -> Self {
         let (clock, shutdown) = (Clock::manual(0), Shutdown::new());
         // Tables under `lake` may be named by sources.
         let lake = folder.path().join("lake");
         std::fs::create_dir_all(&lake).unwrap();
         let service = Tidegate::new(parts(folder.path(), batch_rows, &clock, &shutdown)).share();
+        service.prepare().await.unwrap();
         service.load_definitions().await.unwrap();
         Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows }
     }
@@ -178,7 +180,8 @@ fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {
 fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -> Parts {
     let lake = folder.join("lake").display().to_string();
     let more = [("materialize.batch_rows", batch_rows.to_string()), ("tables.roots", lake)];
-    let settings = settings(folder, &more.each_ref().map(|(key, value)| (*key, value.as_str())));
+    let mut settings = settings(folder, &more.each_ref().map(|(key, value)| (*key, value.as_str())));
+    settings.server.data_dir = folder.to_owned();
     let plans = tidegate_offline::runtime::Settings {
         memory_bytes: settings.plans.memory,
         spill_dir: folder.join("spill/plans"),
@@ -198,6 +201,7 @@ fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -
         telemetry: Arc::new(Telemetry::new()),
         registry: Registry::open(&folder.join("registry")).unwrap(),
         sealed: SealedSets::open(&folder.join("sealed")).unwrap(),
+        receipts: Receipts::open(&folder.join("erased")).unwrap(),
         plans: tidegate_offline::runtime::Runtime::new(&plans).unwrap(),
         online: tidegate_online::Store::open(folder.join("online"), &online).unwrap(),
         jobs: Jobs::open(&folder.join("jobs"), settings.jobs.clone(), clock.clone()).unwrap(),
