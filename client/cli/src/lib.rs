@@ -10,6 +10,7 @@
 //! printed once, here.
 
 mod definitions;
+mod derived;
 mod explain_row;
 mod failure;
 mod health;
@@ -116,6 +117,10 @@ pub enum Command {
     Drop(lifecycle::DropArgs),
     /// Delete online rows that views no longer retain, now.
     Retain(lifecycle::RetainArgs),
+    /// Compute the rows of a source that is a query.
+    Refresh(derived::RefreshArgs),
+    /// Show which columns of tables a view's features are computed from.
+    Lineage(derived::LineageArgs),
     /// Look at how a table lies on disk, or put it in order.
     #[command(subcommand)]
     Table(table::Command),
@@ -190,6 +195,8 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Rebuild(args) => lifecycle::rebuild(&args, globals, out).await,
         Command::Drop(args) => lifecycle::drop_view(&args, globals, out).await,
         Command::Retain(args) => lifecycle::retain(&args, globals, out).await,
+        Command::Refresh(args) => derived::refresh(&args, globals, out).await,
+        Command::Lineage(args) => derived::lineage(&args, globals, out).await,
         Command::Table(command) => table::run(&command, globals, out).await,
         Command::Lookup(args) => lookup::run(&args, globals, out).await,
         Command::TrainingSet(args) => training_set::run(&args, globals, out).await,

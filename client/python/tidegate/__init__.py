@@ -25,6 +25,7 @@ from tidegate.definitions import (
     to_document,
     to_yaml,
 )
+from tidegate.derived import Lineage, LineageStep, Place, Refreshed
 from tidegate.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -91,9 +92,12 @@ __all__ = [
     "Job",
     "KafkaTopic",
     "LazyTable",
+    "Lineage",
+    "LineageStep",
     "NaiveTimeWarning",
     "NotFoundError",
     "OnlineResult",
+    "Place",
     "Plan",
     "PreconditionError",
     "Problem",
@@ -103,6 +107,7 @@ __all__ = [
     "Query",
     "Rebuilt",
     "Receipt",
+    "Refreshed",
     "Retained",
     "Sample",
     "SealedSet",

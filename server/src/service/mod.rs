@@ -32,6 +32,7 @@ mod principal;
 mod push;
 mod rebuild;
 mod retire;
+mod queries;
 mod sealed;
 mod spines;
 mod sql;
@@ -59,6 +60,7 @@ pub use principal::Principal;
 pub use push::{Applied as AppliedPush, Flushed, PushOutcome, PushRequest, PushTo, Quarantined};
 pub use rebuild::RebuildProgress;
 pub use retire::{Dropped, Retained};
+pub use queries::{LineageStep, Place, SourceRefreshed};
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
 pub use tidegate_offline::point_in_time::Counts;
@@ -87,6 +89,7 @@ use crate::telemetry::Telemetry;
 use admission::Admission;
 use erasures::Erasures;
 use online::Lookups;
+use queries::Queries;
 use spines::Spines;
 use tables::Tables;
 
@@ -133,6 +136,7 @@ pub struct Tidegate {
     online: Arc<Store>,
     shutdown: Shutdown,
     tables: Arc<Tables>,
+    queries: Queries,
     spines: Spines,
     lookups: Lookups,
     jobs: Jobs,
@@ -167,6 +171,7 @@ impl Tidegate {
         } = parts;
         let registry = Arc::new(registry);
         let erasures = Erasures::new(registry.clone(), online.clone());
+        let tables = Arc::new(Tables::new(tables_dir, settings.tables.roots.clone(), erasures.clone()));
         Self {
             clock,
             telemetry,
@@ -174,11 +179,12 @@ impl Tidegate {
             sealed: Arc::new(sealed),
             receipts,
             lifecycle: Arc::default(),
+            queries: Queries::new(plans.clone(), tables.clone()),
             plans,
             lookups: Lookups::new(online.path()),
             online,
             shutdown,
-            tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone(), erasures.clone())),
+            tables,
             erasures,
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
             me: OnceLock::new(),
