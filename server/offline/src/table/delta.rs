@@ -256,8 +256,9 @@ impl DeltaSource {
         let mut delta = DeltaTable::new(self.log_store.clone());
         delta.load().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
         let snapshot = self.build(&delta).await?;
+        let mark = mark(&self.name, &self.store, snapshot.version).await?;
         self.older.lock().clear();
-        *self.newest.lock() = Loaded { delta, snapshot };
+        *self.newest.lock() = Loaded { delta, snapshot, mark };
         Ok(())
     }
 

@@ -102,10 +102,6 @@ impl Store {
 }
 
 impl Inner {
-    pub(super) fn family(&self, name: &str) -> Result<&ColumnFamily> {
-        self.db.cf_handle(name).ok_or_else(|| Error::corrupt(format!("the column family `{name}` is missing")))
-    }
-
     /// Writes that began before now are done when this returns.
     fn wait_for_writes(&self, project: &str) {
         let views: Vec<_> = self.views.read().values().filter(|view| view.project == project).cloned().collect();

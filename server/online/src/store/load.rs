@@ -112,6 +112,11 @@ impl Load {
         self
     }
 
+    /// The time after which rows wait.
+    pub(super) fn horizon(&self) -> Micros {
+        self.target.until
+    }
+
     /// Sets rows aside as often as so many bytes are gathered.
     #[cfg(test)]
     pub(crate) fn with_buffer(mut self, buffer_bytes: usize) -> Self {

@@ -8,7 +8,6 @@ mod disk;
 mod erase;
 mod evolve;
 mod history;
-mod history;
 mod kept;
 mod push;
 mod race;

@@ -132,6 +132,7 @@ async fn backups_beside_writes_are_whole() {
                     project: "flights".to_owned(),
                     views: Vec::new(),
                     full: nth % 7 == 0,
+                    detach: false,
                 };
                 let reports = service.materialize(&me, request).await.unwrap();
                 reports.try_collect::<Vec<_>>().await.unwrap();

@@ -67,7 +67,7 @@ impl Bench {
     }
 
     async fn bring_up(&self, full: bool) {
-        let request = MaterializeRequest { project: "shop".to_owned(), views: Vec::new(), full };
+        let request = MaterializeRequest { project: "shop".to_owned(), views: Vec::new(), full, detach: false };
         let reports = self.service.materialize(&self.me, request).await.unwrap();
         reports.try_collect::<Vec<_>>().await.unwrap();
     }

@@ -77,7 +77,7 @@ fn its_bytes_are_in_no_file_and_a_late_event_is_refused() {
     assert_eq!(holding(store.path(), SECRET.as_bytes()), Vec::<String>::new());
 
     let late = write(&store, view, &[(SECRET, 99, 1), ("user-0-7", 99, 1)], Origin::Push, Commit::None).expect("taken");
-    assert_eq!(late, Written { written: 1, kept: 1 });
+    assert_eq!(late, Written { written: 1, kept: 1, waiting: 0 });
     assert_eq!(look(&store, view, &[SECRET, "user-0-7"]), [None, Some((99, 1))]);
     store.reopen();
     let view = store.register(&simple()).expect("a view");
@@ -117,8 +117,8 @@ fn an_entity_is_erased_from_views_that_it_shares_with_others() {
     assert_eq!(store.digest(second).expect("a digest").rows, 1);
     assert_eq!(store.digest(alone).expect("a digest").rows, 3);
     assert_eq!(holding(store.path(), SECRET.as_bytes()), Vec::<String>::new());
-    assert_eq!(put(first, &[users(), ints([1, 1, 2])]), Written { written: 1, kept: 2 });
-    assert_eq!(put(second, &[ints([1, 1, 2]), users()]), Written { written: 1, kept: 2 });
+    assert_eq!(put(first, &[users(), ints([1, 1, 2])]), Written { written: 1, kept: 2, waiting: 0 });
+    assert_eq!(put(second, &[ints([1, 1, 2]), users()]), Written { written: 1, kept: 2, waiting: 0 });
     // Another entity may have a key of the same name.
     let mut stranger = key(SECRET);
     stranger.entity = "somebody else".to_owned();

@@ -28,7 +28,7 @@ fn rows_before_the_cut_go_and_stay_away() {
     let view = store.register(&simple()).expect("a view");
     assert_eq!(store.retained(view).expect("known"), Some(5));
     let late = write(&store, view, &[("a", 4, 4), ("d", 6, 6)], Origin::Push, Commit::None).expect("taken");
-    assert_eq!(late, Written { written: 1, kept: 1 });
+    assert_eq!(late, Written { written: 1, kept: 1, waiting: 0 });
     let mut load = store.begin_full(view, 2, 2).expect("begun");
     add(&mut load, &[("a", 1, 1), ("c", 9, 9)], 2);
     store.finish_full(load, 2, 2).expect("flipped");
