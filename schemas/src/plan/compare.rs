@@ -151,7 +151,12 @@ fn query(difference: &mut Difference, old: &Query, new: &Query) {
         difference.detail("query changed");
         difference.breaks("the rows are computed by another query");
     }
-    difference.field("from", &relations(old), &relations(new), Clone::clone);
+    if !difference.field("from", &relations(old), &relations(new), Clone::clone)
+        && old.sql == new.sql
+        && old.recipe != new.recipe
+    {
+        difference.detail("what it reads is computed otherwise, and its rows are computed anew");
+    }
 }
 
 fn relations(query: &Query) -> String {
