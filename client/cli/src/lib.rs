@@ -10,6 +10,7 @@
 //! printed once, here.
 
 mod definitions;
+mod derived;
 mod explain_row;
 mod failure;
 mod health;
@@ -103,6 +104,10 @@ pub enum Command {
     Status(status::Args),
     /// Compare what lookups see with the tables, key by key.
     Parity(parity::Args),
+    /// Compute the rows of a source that is a query.
+    Refresh(derived::RefreshArgs),
+    /// Show which columns of tables a view's features are computed from.
+    Lineage(derived::LineageArgs),
     /// Look at how a table lies on disk, or put it in order.
     #[command(subcommand)]
     Table(table::Command),
@@ -171,6 +176,8 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Jobs(command) => jobs::run(&command, globals, out).await,
         Command::Status(args) => status::run(&args, globals, out).await,
         Command::Parity(args) => parity::run(&args, globals, out).await,
+        Command::Refresh(args) => derived::refresh(&args, globals, out).await,
+        Command::Lineage(args) => derived::lineage(&args, globals, out).await,
         Command::Table(command) => table::run(&command, globals, out).await,
         Command::Lookup(args) => lookup::run(&args, globals, out).await,
         Command::TrainingSet(args) => training_set::run(&args, globals, out).await,

@@ -25,6 +25,7 @@ from tidegate.definitions import (
     to_document,
     to_yaml,
 )
+from tidegate.derived import Lineage, LineageStep, Place, Refreshed
 from tidegate.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -87,9 +88,12 @@ __all__ = [
     "Job",
     "KafkaTopic",
     "LazyTable",
+    "Lineage",
+    "LineageStep",
     "NaiveTimeWarning",
     "NotFoundError",
     "OnlineResult",
+    "Place",
     "Plan",
     "PreconditionError",
     "Problem",
@@ -97,6 +101,7 @@ __all__ = [
     "Pushed",
     "Quarantined",
     "Query",
+    "Refreshed",
     "Sample",
     "SealedSet",
     "Source",

@@ -13,7 +13,8 @@ import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from tidegate import definitions as language
-from tidegate import inputs, jobs, layout, online, pushes, registry, sealed
+from tidegate import derived, inputs, jobs, layout, online, pushes, registry, sealed
+from tidegate._proto.derived.v1 import derived_pb2
 from tidegate._proto.flight.v1 import flight_pb2
 from tidegate._proto.jobs.v1 import jobs_pb2
 from tidegate._proto.materialize.v1 import materialize_pb2
@@ -22,6 +23,7 @@ from tidegate._proto.push.v1 import push_pb2
 from tidegate._proto.registry.v1 import registry_pb2
 from tidegate._proto.sealed.v1 import sealed_pb2
 from tidegate._proto.table.v1 import table_pb2
+from tidegate.derived import Lineage, Refreshed
 from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
 from tidegate.explain import ViewExplained, explained
 from tidegate.jobs import Job
@@ -40,6 +42,7 @@ _PUSH = "tidegate.push.v1.PushService"
 _JOBS = "tidegate.jobs.v1.JobsService"
 _SEALED = "tidegate.sealed.v1.SealedService"
 _TABLE = "tidegate.table.v1.TableService"
+_DERIVED = "tidegate.derived.v1.DerivedService"
 _GET_TABLES = "type.googleapis.com/arrow.flight.protocol.sql.CommandGetTables"
 _INCLUDE_SCHEMA = b"\x28\x01"
 
@@ -540,6 +543,19 @@ class Client:
     def _job(self, method: str, id: int) -> Job:
         request = jobs_pb2.JobRequest(project=self.project, id=id)
         return jobs.job(self._transport.call(f"{_JOBS}/{method}", request, jobs_pb2.Job))
+
+    def refresh(self, name: str, full: bool = False) -> list[Refreshed]:
+        """Brings the table of a query up to what it reads; one report for each query looked at, those that others read first.
+
+        `name` is a source or a view; of one that is no query, nothing comes back. `full` computes it from everything.
+        """
+        request = derived_pb2.RefreshRequest(project=self.project, name=name, full=full)
+        return derived.refreshed(self._transport.call(f"{_DERIVED}/Refresh", request, derived_pb2.RefreshResponse))
+
+    def lineage(self, view: str) -> Lineage:
+        """Which columns of tables a view's features are computed from, and by way of what."""
+        request = derived_pb2.LineageRequest(project=self.project, view=view)
+        return derived.lineage(view, self._transport.call(f"{_DERIVED}/Lineage", request, derived_pb2.LineageResponse))
 
     def parity(self, views: Sequence[str] | str | None = None) -> list[ViewParity]:
         """Compares every row that lookups see with the newest observation of its key in the table, at the version materialized."""

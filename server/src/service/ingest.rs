@@ -49,6 +49,10 @@ impl Tidegate {
     pub async fn ingest(&self, principal: &Principal, request: IngestRequest, batches: Batches) -> Result<Ingested> {
         let project = self.project(&request.project).await?;
         let source = target(&project.catalog, &request.target)?;
+        if let Location::Query(_) = source.location {
+            let message = format!("source `{}` is a query; write to the sources that it reads", source.name);
+            return Err(Error::new(ErrorKind::Precondition, message));
+        }
         if source.location != Location::Managed {
             let message = format!(
                 "source `{}` is a table that Tidegate only reads; write it with the tool that owns it, or make the source \

@@ -25,6 +25,7 @@ mod online;
 mod parity;
 mod principal;
 mod push;
+mod queries;
 mod sealed;
 mod spines;
 mod sql;
@@ -46,6 +47,7 @@ pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan,
 pub use parity::{Mismatch, Parity, ViewParity};
 pub use principal::Principal;
 pub use push::{Applied as AppliedPush, Flushed, PushOutcome, PushRequest, PushTo, Quarantined};
+pub use queries::{LineageStep, Place, SourceRefreshed};
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
 pub use tidegate_offline::point_in_time::Counts;
@@ -72,6 +74,7 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use admission::Admission;
 use online::Lookups;
+use queries::Queries;
 use spines::Spines;
 use tables::Tables;
 
@@ -111,6 +114,7 @@ pub struct Tidegate {
     online: Arc<Store>,
     shutdown: Shutdown,
     tables: Arc<Tables>,
+    queries: Queries,
     spines: Spines,
     lookups: Lookups,
     jobs: Jobs,
@@ -142,16 +146,18 @@ impl Tidegate {
             spill_dir,
             settings,
         } = parts;
+        let tables = Arc::new(Tables::new(tables_dir, settings.tables.roots.clone()));
         Self {
             clock,
             telemetry,
             registry,
             sealed: Arc::new(sealed),
+            queries: Queries::new(plans.clone(), tables.clone()),
             plans,
             lookups: Lookups::new(online.path()),
             online,
             shutdown,
-            tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
+            tables,
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
             me: OnceLock::new(),
             pushes: push::Pushes::new(&settings.push),

@@ -132,6 +132,15 @@ impl DeltaSource {
         Err(Error::Contended { table: name.to_owned() })
     }
 
+    pub(super) async fn open_filled(name: &str, path: &Path, columns: Option<&[Column]>) -> Result<Self> {
+        if let Some(columns) = columns
+            && !path.join("_delta_log").is_dir()
+        {
+            create(name, path, &schema::defined(columns, &BTreeSet::new())).await?;
+        }
+        Self::open(name, path, Access::Write).await
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -329,9 +338,12 @@ async fn create(name: &str, path: &Path, wanted: &SchemaRef) -> Result<()> {
 }
 
 fn struct_fields(name: &str, schema: &Schema) -> Result<Vec<StructField>> {
+    Ok(struct_type(name, schema)?.fields().cloned().collect())
+}
+
+pub(super) fn struct_type(name: &str, schema: &Schema) -> Result<StructType> {
     let converted: Result<StructType, _> = schema.try_into_kernel();
-    let fields = converted.map_err(|error| delta_error(name, "describing the columns", error.into()))?;
-    Ok(fields.fields().cloned().collect())
+    converted.map_err(|error| delta_error(name, "describing the columns", error.into()))
 }
 
 fn log_store(name: &str, path: &Path) -> Result<LogStoreRef> {

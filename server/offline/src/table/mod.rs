@@ -3,14 +3,16 @@
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
 //! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
 //! [`changes`] says what became of rows between two versions · `identity` tells a table
-//! from another in its place · [`append`] commits checked rows · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
+//! from another in its place · [`append`] commits checked rows · [`fill`] what a query gave · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
 //! table lies · [`read`] streams files · `provider` shows a snapshot to SQL.
 //!
-//! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
+//! A managed table is written only by [`Table::append`], that of a query only by [`Table::fill`]; every other table is only
+//! read. Rows are never changed in place.
 
 pub mod append;
 pub mod changes;
 pub mod compact;
+pub mod fill;
 pub mod read;
 pub mod snapshot;
 
@@ -39,7 +41,9 @@ use crate::runtime::Runtime;
 pub use append::{AppendRequest, Appended, Chunk, ChunkCommit, Incoming};
 pub use changes::{Changes, Lost, Removed, Since, Waiting};
 pub use compact::{Compacted, Layout};
+use datafusion::execution::SendableRecordBatchStream;
 use delta::DeltaSource;
+pub use fill::{Filled, Filling, Inputs};
 pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
 use snapshot::Snapshot;
@@ -138,6 +142,18 @@ impl Table {
         Ok(Self { source: Source::Delta(Arc::new(source)) })
     }
 
+    /// Opens the table that a query fills. With `columns` it is created where it is not there, without rows.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub async fn open_filled(name: &str, location: &Location, columns: Option<&[Column]>) -> Result<Self> {
+        let Location::Delta(path) = location else {
+            return Err(Error::ReadOnly { table: name.to_owned() });
+        };
+        let source = DeltaSource::open_filled(name, path, columns).await?;
+        Ok(Self { source: Source::Delta(Arc::new(source)) })
+    }
+
     /// The source's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -214,6 +230,37 @@ impl Table {
         match &self.source {
             Source::Delta(table) => append::append_chunk(table.clone(), runtime, chunk, batches).await,
             Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Puts what a query gave into the table, in one commit.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] where the table's rows come from something else than `filling` says; what the rows fail with. The
+    /// table is as it was.
+    pub async fn fill(
+        &self,
+        runtime: &Arc<Runtime>,
+        filling: Filling,
+        rows: SendableRecordBatchStream,
+    ) -> Result<Filled> {
+        match &self.source {
+            Source::Delta(table) => fill::fill(table.clone(), runtime, filling, rows).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// The versions of these inputs that the table's rows were computed from; `None` where one is not recorded.
+    ///
+    /// # Errors
+    /// As [`Table::snapshot`].
+    pub async fn inputs(&self, names: impl Iterator<Item = &String>) -> Result<Option<Inputs>> {
+        match &self.source {
+            Source::Delta(table) => {
+                let (delta, _) = table.newest().await?;
+                table.inputs_of(&delta, names).await
+            }
+            Source::Parquet(_) => Ok(None),
         }
     }
 
