@@ -135,7 +135,8 @@ impl Tidegate {
         let source = project.catalog.sources.get(&view.source).ok_or_else(missing)?;
         let (cursor, interrupted) = (self.online.cursor(id)?, self.online.progress(id)?.is_some());
         // What a query reads may be ahead of its rows, which then are the view's first need.
-        let to_compute = Waiting { versions: u64::from(self.queries.is_due(&project.catalog, &source.name).await?), oldest: None };
+        let to_compute =
+            Waiting { versions: u64::from(self.queries.is_due(&project.catalog, &source.name).await?), oldest: None };
         if to_compute.versions > 0 && self.tables.computed(&project.catalog.project, source).await?.is_none() {
             return Ok(Lag { cursor, waiting: Some(to_compute), newest: 0, interrupted });
         }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use tidegate_proto::jobs::v1::jobs_service_server::JobsServiceServer;
 use tidegate_proto::derived::v1::derived_service_server::DerivedServiceServer;
+use tidegate_proto::jobs::v1::jobs_service_server::JobsServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
 use tidegate_proto::push::v1::push_service_server::PushServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;

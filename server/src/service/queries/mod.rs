@@ -113,7 +113,8 @@ impl Queries {
             let newest = inputs::newest(&self.tables, catalog, query).await?;
             let versions = newest.iter().map(|input| (input.name(), input.shown.snapshot.version)).collect();
             if newest.iter().all(|input| input.table.has_history())
-                && table.inputs(query.from.iter().map(ToString::to_string).collect::<Vec<_>>().iter()).await? == Some(versions)
+                && table.inputs(query.from.iter().map(ToString::to_string).collect::<Vec<_>>().iter()).await?
+                    == Some(versions)
             {
                 continue;
             }
