@@ -274,7 +274,7 @@ async fn what_would_not_come_out_the_same_is_refused() {
     check("SELECT origin, at, NULL AS x FROM weather", invalid, "`x`").await;
     check("SELECT origin, at, 1 AS __tidegate_committed FROM weather", invalid, "name it with AS").await;
     for fine in [
-        "SELECT origin, at, first_value(temp ORDER BY temp) OVER (PARTITION BY origin ORDER BY at) AS x FROM weather",
+        "SELECT origin, at, first_value(temp) OVER (PARTITION BY origin ORDER BY at) AS x FROM weather",
         "SELECT origin, max(at) AS at, array_agg(temp ORDER BY temp) AS x FROM weather GROUP BY origin",
         "WITH warm AS (SELECT * FROM weather WHERE temp > 1) SELECT origin, at FROM warm",
         "SELECT DISTINCT ON (origin) origin, at FROM weather ORDER BY origin, at, temp",
