@@ -10,8 +10,7 @@ use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, files, weather};
 use crate::service::{LookupRequest, Values};
 
 /// A query over a source, a view of it, a query over that view, and a view of that.
-const SOURCES: &str = "\
-  - name: warm
+const SOURCES: &str = "  - name: warm
     event_time: time_hour
     table:
       query:
