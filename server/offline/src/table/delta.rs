@@ -253,13 +253,7 @@ impl DeltaSource {
     /// Forgets what is known and reads the log anew: its files were changed.
     pub(super) async fn reload(&self) -> Result<()> {
         let _one = self.refreshing.lock().await;
-        let mut delta = DeltaTable::new(self.log_store.clone());
-        delta.load().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
-        let snapshot = self.build(&delta).await?;
-        let mark = mark(&self.name, &self.store, snapshot.version).await?;
-        self.older.lock().clear();
-        *self.newest.lock() = Loaded { delta, snapshot, mark };
-        Ok(())
+        self.load_anew().await.map(drop)
     }
 
     /// What the commits of some versions did; `None` where the log no longer says.

@@ -34,13 +34,16 @@ const HOLDERS: [Holder; 3] = [
 /// Column families that hold rows which are gone by the time of an erasure, in their files: these are merged whole.
 const EMPTIED: [&str; 1] = [OUTBOX];
 
+/// The entity and the view in a key.
+type Split = fn(&[u8]) -> Result<(&[u8], u32)>;
+
 /// A column family whose keys name the entity they are about.
 struct Holder {
     family: &'static str,
     /// Keys begin with the entity; otherwise all of them are looked at.
     by_entity: bool,
     /// The entity and the view in a key.
-    split: fn(&[u8]) -> Result<(&[u8], u32)>,
+    split: Split,
 }
 
 /// Rows deleted under one set of locks.
