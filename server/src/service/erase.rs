@@ -26,6 +26,8 @@ use tidegate_schemas::digest;
 use tidegate_schemas::error::ErrorKind;
 
 use super::lifecycle::Reports;
+use super::push::QUARANTINE;
+use super::tables::QUERIES;
 use super::{Error, MaterializeRequest, Principal, Result, Tidegate, erasures, keys};
 use crate::materialize::{Claim, Columns};
 use crate::receipts::{ErasedSource, ErasedView, Receipt, SealedLoss};
@@ -216,15 +218,16 @@ impl Work {
     /// Removes the entity from the managed tables; names the sources that lost rows.
     async fn erase_tables(&mut self) -> Result<BTreeSet<String>> {
         let mut thinned = BTreeSet::new();
-        for source in self.project.clone().catalog.sources.values() {
+        let project = self.project.clone();
+        // Tables of queries come last: what they are computed from no longer has the entity by then.
+        let queried = |source: &Source| matches!(source.location, Location::Query(_));
+        let (computed, own): (Vec<_>, Vec<_>) = project.catalog.sources.values().partition(|source| queried(source));
+        for source in own.into_iter().chain(computed) {
             let ways = erasures::ways(&self.project.catalog, &source.name, &self.key.entity, &self.key.keys);
             if ways.is_empty() {
                 continue;
             }
-            if matches!(source.location, Location::Query(_)) {
-                continue;
-            }
-            if source.location != Location::Managed {
+            if source.location != Location::Managed && !queried(source) {
                 self.receipt.left.push(format!(
                     "source `{}` is a table that Tidegate only reads; erase the entity there with the tool that owns it",
                     source.name
@@ -242,6 +245,7 @@ impl Work {
             self.receipt.tables.push(erased_source(&source.name, done));
         }
         self.name_unknown_tables();
+        self.forget_old_recipes()?;
         Ok(thinned)
     }
 
@@ -255,6 +259,17 @@ impl Work {
     /// Folders of tables that no definition explains.
     fn name_unknown_tables(&mut self) {
         for name in self.service.tables.folders(&self.key.project) {
+            if name == QUERIES {
+                continue;
+            }
+            if name == QUARANTINE {
+                self.receipt.left.push(
+                    "rows that could not be taken are kept as JSON in the table `_quarantine`; look there for the entity, and delete \
+                     its folder if it is named"
+                        .to_owned(),
+                );
+                continue;
+            }
             let known = self.project.catalog.sources.get(&name);
             if known.is_none_or(|source| source.location != Location::Managed) {
                 self.receipt.left.push(format!(
@@ -264,6 +279,12 @@ impl Work {
                 ));
             }
         }
+    }
+
+    /// Rows of queries that are no longer defined are read by nobody.
+    fn forget_old_recipes(&self) -> Result<()> {
+        let forgotten = self.service.tables.forget_old_recipes(&self.project.catalog);
+        forgotten.map_err(|error| Error::internal("tables of older queries can't be deleted").with_source(error))
     }
 
     async fn erase_online(&mut self) -> Result<()> {

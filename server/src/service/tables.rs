@@ -15,7 +15,7 @@ use super::push::QUARANTINE;
 use super::{Error, Result};
 
 /// Folder of the tables that queries fill, beside those of managed sources; no source can have its name.
-const QUERIES: &str = "_queries";
+pub(super) const QUERIES: &str = "_queries";
 
 /// Characters of a recipe that name its table.
 const RECIPE_CHARS: usize = 16;
@@ -134,6 +134,25 @@ impl Tables {
         names
     }
 
+    /// Deletes the tables of queries, and of versions of them, that the catalog does not have.
+    ///
+    /// # Errors
+    /// A folder can't be read or deleted.
+    pub(super) fn forget_old_recipes(&self, catalog: &Catalog) -> std::io::Result<()> {
+        let root = self.managed.join(&catalog.project).join(QUERIES);
+        let here = |source: &std::sync::Arc<Source>| self.locate(&catalog.project, source).ok();
+        let kept: Vec<PathBuf> =
+            catalog.sources.values().filter_map(here).map(|location| location.path().to_owned()).collect();
+        for source in subfolders(&root)? {
+            for recipe in subfolders(&source)? {
+                if !kept.contains(&recipe) {
+                    std::fs::remove_dir_all(&recipe)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Creates or widens a managed table; for any other, checks that it has what the definitions name.
     ///
     /// # Errors
@@ -219,6 +238,17 @@ fn not_computed(source: &Source) -> Error {
         source.name
     );
     Error::new(ErrorKind::Precondition, message)
+}
+
+/// The folders in a folder; none where it is missing.
+fn subfolders(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.map(|entry| Ok(entry?.path()));
+    paths.filter(|path| path.as_ref().map_or(true, |path| path.is_dir())).collect()
 }
 
 fn missing(source: &Source, path: &Path) -> Error {

@@ -213,18 +213,7 @@ impl Store {
     /// # Errors
     /// A failing disk.
     pub fn renew(&self, id: &str) -> Result<()> {
-        let next = self.inner.feeds.next.lock();
-        let mut incarnations = self.inner.feeds.incarnations.write();
-        let mut renewed = incarnations.clone();
-        if let Some(over) = renewed.last_mut() {
-            over.last = *next - 1;
-        }
-        renewed.push(Incarnation { id: id.to_owned(), last: 0 });
-        let mut batch = WriteBatch::default();
-        batch.put(MetaKey::Incarnations.encode(), encode_incarnations(&renewed));
-        self.inner.commit_metadata(batch)?;
-        *incarnations = renewed;
-        Ok(())
+        self.inner.begin_incarnation(id)
     }
 
     /// What was committed last under a name together with rows ([`super::Extra`]).
@@ -253,17 +242,25 @@ impl Inner {
         known.iter().find(|(_, feed)| feed.is(project, name)).map(|(&id, _)| FeedId(id))
     }
 
-    /// The first incarnation is named as the database is.
-    pub(super) fn first_incarnation(&self) -> Result<()> {
+    /// Sees to it that the incarnation is this database's: it is another when it is new, or was put back from a backup.
+    pub(super) fn own_incarnation(&self) -> Result<()> {
+        let own = self.feeds.incarnations.read().last().is_some_and(|last| last.id == self.identity);
+        if own { Ok(()) } else { self.begin_incarnation(&self.identity) }
+    }
+
+    /// The one before ends with the last number that was given.
+    fn begin_incarnation(&self, id: &str) -> Result<()> {
+        let next = self.feeds.next.lock();
         let mut incarnations = self.feeds.incarnations.write();
-        if !incarnations.is_empty() {
-            return Ok(());
+        let mut renewed = incarnations.clone();
+        if let Some(over) = renewed.last_mut() {
+            over.last = *next - 1;
         }
-        let first = vec![Incarnation { id: self.identity.clone(), last: 0 }];
+        renewed.push(Incarnation { id: id.to_owned(), last: 0 });
         let mut batch = WriteBatch::default();
-        batch.put(MetaKey::Incarnations.encode(), encode_incarnations(&first));
+        batch.put(MetaKey::Incarnations.encode(), encode_incarnations(&renewed));
         self.commit_metadata(batch)?;
-        *incarnations = first;
+        *incarnations = renewed;
         Ok(())
     }
 }

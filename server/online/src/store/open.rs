@@ -100,7 +100,7 @@ impl Store {
             closing: AtomicBool::new(false),
             tiles_read: AtomicU64::new(0),
         });
-        inner.first_incarnation()?;
+        inner.own_incarnation()?;
         inner.count_outboxes()?;
         let purger = Purger::start(&inner, metadata.purges)?;
         Ok(Arc::new(Self { inner, purger }))
