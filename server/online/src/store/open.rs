@@ -169,7 +169,7 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
         ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
         ColumnFamilyDescriptor::new(EVENTS, event_options(settings, block_cache, window)),
         ColumnFamilyDescriptor::new(OUTBOX, plain_options(settings, block_cache)),
-        ColumnFamilyDescriptor::new(GRAVES, Options::default()),
+        ColumnFamilyDescriptor::new(GRAVES, metadata_options(settings)),
     ];
     DB::open_cf_descriptors(&database_options(settings), rocks, families).map_err(|source| {
         let text: &str = source.as_ref();
