@@ -50,6 +50,7 @@ pub struct Running {
 pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     stage("settings");
     config.check_exposure()?;
+    crate::kafka::check(&config.kafka)?;
     stage("ports");
     let listeners = bind(&config).await?;
     let (grpc, http) = (local_address(&listeners.grpc)?, local_address(&listeners.http)?);
@@ -84,6 +85,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     service.load_definitions().await?;
     spawn_keeper(&service, &config, &shutdown);
     spawn_pushes(&service, &shutdown);
+    tokio::spawn(service.clone().read_topics(shutdown.register(Stage::Jobs, "topics of Kafka")));
     spawn_scheduler(&service, &config, &shutdown);
     stage("doors");
     let doors = tokio::spawn(open_doors(service.clone(), listeners, serve_settings(&config), shutdown.clone()));

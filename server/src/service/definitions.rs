@@ -281,6 +281,7 @@ impl Tidegate {
             refuse_breaking(&changes)?;
         }
         let (base_version, old) = base_of(base.as_deref(), &project);
+        self.check_topics(&old, &catalog)?;
         for source in catalog.sources.values().filter(|source| needs_preparing(&old, &catalog, source)) {
             self.tables.prepare(&catalog, source).await?;
         }
@@ -312,6 +313,9 @@ impl Tidegate {
     /// What apply would refuse about tables, told early.
     async fn warnings(&self, old: &Catalog, new: &Catalog) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Err(error) = self.check_topics(old, new) {
+            warnings.push(format!("apply will be refused: {}", error.chain()));
+        }
         for source in new.sources.values().filter(|source| needs_preparing(old, new, source)) {
             if source.location != Location::Managed
                 && let Err(error) = self.tables.prepare(new, source).await

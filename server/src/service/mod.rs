@@ -1,7 +1,7 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
 //! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push` and `online`. Every method takes the caller's
+//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push`, `kafka` and `online`. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
 mod admission;
@@ -17,6 +17,7 @@ mod expressions;
 mod freshness;
 mod ingest;
 mod jobs;
+mod kafka;
 mod keys;
 mod layout;
 mod lockstep;
