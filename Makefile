@@ -13,7 +13,7 @@ BINARY := $(TARGET_DIR)/debug/tidegate
 CARGO_BUILD := cargo build --locked --workspace --all-targets
 BUILD_ENV := for line in $$(.ci/install-build-tools); do export "$$line"; done
 
-.PHONY: help build demo test verify bench-pit bench-windows bench-online bench-materialize soak fmt clean-venv
+.PHONY: help build demo test verify bench-pit bench-windows bench-online bench-materialize soak mutations fmt clean-venv
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -37,8 +37,16 @@ test: build verify $(VENV)/.tests ## Everything CI runs
 	cargo test --locked --workspace --all-targets
 	TIDEGATE_BIN="$(abspath $(BINARY))" $(PY) -m pytest -q integration-tests/python
 
-soak: build ## The random tests with the counts of a release: about an hour
-	TIDEGATE_CASES=$${TIDEGATE_CASES:-100000} cargo test --locked --workspace
+# What the random tests and the tests of crashes are multiplied to; each can be given. CONTRIBUTING.md says what they count.
+SOAK := TIDEGATE_CASES=100000 TIDEGATE_HISTORIES=200000 TIDEGATE_TORN=2000 TIDEGATE_KILLS=1000 TIDEGATE_ABORTS=50 \
+	TIDEGATE_FULL_DISKS=50 TIDEGATE_WRITER_ROUNDS=50
+
+soak: build ## The random tests and the tests of crashes with the counts of a release: an hour and more
+	for count in $(SOAK); do name=$${count%%=*}; export "$$name=$${!name:-$${count#*=}}"; done
+	cargo test --locked --workspace --all-targets
+
+mutations: build ## Break the server in ways that tests must notice, and see that they do
+	$(PYTHON) .ci/mutations
 
 bench-pit: build $(VENV)/.tests ## Time the point-in-time join beside DuckDB and Polars; BENCH_ARGS="--scale 1" for the full sizes
 	$(PY) integration-tests/bench/pit.py --binary "$(BINARY)" $(BENCH_ARGS)

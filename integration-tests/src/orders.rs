@@ -127,9 +127,17 @@ pub async fn apply(client: &Client) {
 /// # Panics
 /// When the server refuses.
 pub async fn ingest(client: &Client, batch_id: &str, orders: &[Order]) {
+    try_ingest(client, batch_id, orders).await.expect("the rows are ingested");
+}
+
+/// The same where the server may refuse, or may not be there any more.
+///
+/// # Errors
+/// The server's.
+pub async fn try_ingest(client: &Client, batch_id: &str, orders: &[Order]) -> tidegate_client::Result<()> {
     let ingest = Ingest { target: "orders".into(), batch_id: batch_id.into(), ..Ingest::default() };
     let rows = futures::stream::iter([Ok::<_, std::convert::Infallible>(batch(orders))]);
-    client.ingest(&ingest, schema(), rows).await.expect("the rows are ingested");
+    client.ingest(&ingest, schema(), rows).await.map(drop)
 }
 
 /// What must be served after everything in `batches` (in table order) was materialized: for each customer the order with
@@ -147,37 +155,73 @@ pub fn newest<'a>(batches: impl IntoIterator<Item = &'a [Order]>) -> BTreeMap<i6
     newest
 }
 
+/// What a lookup answered for a customer who has an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Served {
+    /// Event time.
+    pub ordered_at: Micros,
+    /// Features.
+    pub amount: Option<f64>,
+    /// A feature.
+    pub items: i64,
+    /// A feature.
+    pub note: String,
+}
+
+impl Served {
+    /// Whether this is what that order must be answered as.
+    #[must_use]
+    pub fn is(&self, order: &Order) -> bool {
+        let same = (self.ordered_at, self.amount, self.items) == (order.ordered_at, order.amount, order.items);
+        same && self.note == order.note
+    }
+}
+
+/// Looks every customer up; `None` where nothing is found.
+///
+/// # Errors
+/// The server's.
+///
+/// # Panics
+/// When statuses, values and times of an answer contradict each other.
+pub async fn served(client: &Client, customers: i64) -> tidegate_client::Result<Vec<Option<Served>>> {
+    let keys: ArrayRef = Arc::new((0..customers).collect::<Int64Array>());
+    let lookup = Lookup::new(Selection::Service("recommend".into()), vec![("customer_id".into(), keys)]);
+    let served = client.get_online_features(&lookup).await?;
+    assert_eq!(served.rows, usize::try_from(customers).expect("a count"));
+    Ok((0..served.rows).map(|row| served_row(&served, row)).collect())
+}
+
+fn served_row(served: &OnlineFeatures, row: usize) -> Option<Served> {
+    let [amount, items, note] = served.features.as_slice() else { panic!("three features") };
+    let event_time = served.views[0].event_times[row];
+    if amount.statuses[row] == Status::NotFound {
+        assert_eq!(event_time, None, "customer {row}");
+        return None;
+    }
+    let amounts = amount.values.as_any().downcast_ref::<Float64Array>().expect("doubles");
+    let value = amounts.is_valid(row).then(|| amounts.value(row));
+    let status = if value.is_some() { Status::Present } else { Status::Null };
+    assert_eq!(amount.statuses[row], status, "customer {row}");
+    Some(Served {
+        ordered_at: event_time.expect("what is found has a time"),
+        amount: value,
+        items: items.values.as_any().downcast_ref::<Int64Array>().expect("integers").value(row),
+        note: note.values.as_any().downcast_ref::<StringArray>().expect("text").value(row).to_owned(),
+    })
+}
+
 /// Looks every customer up and compares with the model.
 ///
 /// # Panics
 /// When anything differs.
 pub async fn check_served(client: &Client, customers: i64, expected: &BTreeMap<i64, Order>) {
-    let keys: ArrayRef = Arc::new((0..customers).collect::<Int64Array>());
-    let lookup = Lookup::new(Selection::Service("recommend".into()), vec![("customer_id".into(), keys)]);
-    let served = client.get_online_features(&lookup).await.expect("the lookup is answered");
-    assert_eq!(served.rows, usize::try_from(customers).expect("a count"));
-    for row in 0..served.rows {
-        let customer = i64::try_from(row).expect("a key");
-        check_row(&served, row, customer, expected.get(&customer));
+    let served = served(client, customers).await.expect("the lookup is answered");
+    for (customer, served) in (0..).zip(&served) {
+        match (served, expected.get(&customer)) {
+            (None, None) => {}
+            (Some(served), Some(expected)) if served.is(expected) => {}
+            (served, expected) => panic!("customer {customer}: {served:?} is served instead of {expected:?}"),
+        }
     }
-}
-
-fn check_row(served: &OnlineFeatures, row: usize, customer: i64, expected: Option<&Order>) {
-    let [amount, items, note] = served.features.as_slice() else { panic!("three features") };
-    let event_time = served.views[0].event_times[row];
-    let Some(expected) = expected else {
-        assert_eq!(amount.statuses[row], Status::NotFound, "customer {customer}");
-        assert_eq!(event_time, None, "customer {customer}");
-        return;
-    };
-    let served_amount = amount.values.as_any().downcast_ref::<Float64Array>().expect("doubles");
-    let served_items = items.values.as_any().downcast_ref::<Int64Array>().expect("integers");
-    let served_note = note.values.as_any().downcast_ref::<StringArray>().expect("text");
-    let status = if expected.amount.is_some() { Status::Present } else { Status::Null };
-    assert_eq!(event_time, Some(expected.ordered_at), "customer {customer}");
-    assert_eq!(amount.statuses[row], status, "customer {customer}");
-    let value = served_amount.is_valid(row).then(|| served_amount.value(row));
-    assert_eq!(value, expected.amount, "customer {customer}");
-    assert_eq!(served_items.value(row), expected.items, "customer {customer}");
-    assert_eq!(served_note.value(row), expected.note, "customer {customer}");
 }

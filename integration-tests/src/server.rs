@@ -1,7 +1,7 @@
 //! A `tidegate serve` process on a data folder, with free ports; killed when dropped.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use tidegate_client::{Client, ClientOptions};
@@ -136,6 +136,26 @@ impl Server {
             tokio::time::sleep(STEP).await;
         }
         panic!("the server did not stop");
+    }
+
+    /// Waits for the process to end by itself; `None` when it does not.
+    ///
+    /// # Panics
+    /// Never for a child.
+    pub async fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        for _ in 0..within.as_millis() / STEP.as_millis() {
+            if let Some(status) = self.process.try_wait().expect("a child") {
+                return Some(status);
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        None
+    }
+
+    /// What the process has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
     }
 
     /// Whether the process still runs.

@@ -1,6 +1,7 @@
 //! The wire: messages and services generated from `protos/`, their conversions to the domain, and the one error table.
 //!
-//! [`online`], [`registry`], [`materialize`], [`push`], [`jobs`], [`table`], [`sealed`] and [`flight`] hold the generated code, each version in a
+//! [`online`], [`registry`], [`materialize`], [`push`], [`jobs`], [`table`], [`derived`], [`lifecycle`], [`sealed`] and [`flight`] hold the
+//! generated code, each version in a
 //! module of its own.
 //! [`flight`] also packs and unpacks the commands of the Arrow Flight door, [`error`] says which code stands for which kind of
 //! failure and carries problems along, [`convert`] turns messages into domain types and back.
@@ -68,6 +69,26 @@ pub mod table {
     #[allow(missing_docs, clippy::all)]
     pub mod v1 {
         include!("generated/tidegate.table.v1.rs");
+    }
+}
+
+/// Backups, erasures, the end of views.
+pub mod lifecycle {
+    /// Version 1, generated from `protos/tidegate/lifecycle/v1/lifecycle.proto`.
+    // Generated: documented in the .proto and shaped by prost and tonic.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        include!("generated/tidegate.lifecycle.v1.rs");
+    }
+}
+
+/// Tables of queries, and where features come from.
+pub mod derived {
+    /// Version 1, generated from `protos/tidegate/derived/v1/derived.proto`.
+    // Generated: documented in the .proto and shaped by prost and tonic.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        include!("generated/tidegate.derived.v1.rs");
     }
 }
 

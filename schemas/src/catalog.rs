@@ -1,5 +1,6 @@
 //! A project's definitions together, and the resolution of what a reader asks for.
 
+mod recipes;
 #[cfg(test)]
 mod tests;
 

@@ -147,6 +147,9 @@ pub struct Query {
     pub sql: String,
     /// All that the query may name, in order; never empty.
     pub from: Vec<Relation>,
+    /// A digest of all that decides which rows it gives, other than the rows it reads: its text, and the same of what it reads.
+    /// Filled in when definitions are resolved.
+    pub recipe: String,
 }
 
 /// What a query reads.

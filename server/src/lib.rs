@@ -6,6 +6,7 @@
 //! online tier and [`kafka`] reading topics. How it is reached: [`serve`], adapters that decode, call the service and encode.
 
 pub mod app;
+pub mod backup;
 mod base64;
 pub mod clock;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod jobs;
 pub mod kafka;
 pub mod materialize;
 mod objects;
+mod receipts;
 pub mod registry;
 pub mod sealed;
 pub mod serve;

@@ -12,6 +12,7 @@ use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tokio::io::AsyncWriteExt;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -59,7 +60,10 @@ impl Objects {
     pub(crate) async fn create(&self, path: &Path, bytes: Vec<u8>) -> Result<bool> {
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(path, bytes.into(), create).await {
-            Ok(_) => self.sync(path).map(|()| true),
+            Ok(_) => {
+                reach(Failpoint::MidRecord);
+                self.sync(path).map(|()| true)
+            }
             Err(Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(error),
         }

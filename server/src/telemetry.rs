@@ -101,6 +101,7 @@ pub struct Telemetry {
     materialize_rows: Family<ResultLabels, Counter>,
     cache: Family<ResultLabels, Counter>,
     cache_evictions: Counter,
+    refused_erased: Counter,
     cache_entities: Gauge<u64, AtomicU64>,
     cache_bytes: Gauge<u64, AtomicU64>,
     catalog_version: Family<ProjectLabels, Gauge<u64, AtomicU64>>,
@@ -138,6 +139,7 @@ impl Telemetry {
             materialize_rows: Family::default(),
             cache: Family::default(),
             cache_evictions: Counter::default(),
+            refused_erased: Counter::default(),
             cache_entities: Gauge::default(),
             cache_bytes: Gauge::default(),
             catalog_version: Family::default(),
@@ -183,6 +185,8 @@ impl Telemetry {
             self.materialize_rows.clone(),
         );
         registry.register("entity_cache", "Entities looked for in the cache", self.cache.clone());
+        let refused = self.refused_erased.clone();
+        registry.register("online_refused_erased", "Observations of erased entities that were refused", refused);
         let evictions = self.cache_evictions.clone();
         registry.register("entity_cache_evictions", "Entities that made room for others in the cache", evictions);
         registry.register("entity_cache_entities", "Entities in the cache", self.cache_entities.clone());
@@ -280,6 +284,7 @@ impl Telemetry {
         up_to(&self.cache.get_or_create(&ResultLabels { result: "hit" }), stats.cache_hits);
         up_to(&self.cache.get_or_create(&ResultLabels { result: "miss" }), stats.cache_misses);
         up_to(&self.cache_evictions, stats.cache_evictions);
+        up_to(&self.refused_erased, stats.refused_erased);
         self.cache_entities.set(stats.cache_entries);
         self.cache_bytes.set(stats.cache_bytes);
     }

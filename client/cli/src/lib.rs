@@ -2,19 +2,21 @@
 //!
 //! [`Command`] is the verbs, [`Globals`] the flags they share, [`run`] does one and says how it went. Each family of verbs is a
 //! module: [`definitions`] (init, validate, plan, apply, get, describe, delete, registry, projects), [`ingest`], [`push`] (and flush),
-//! [`materialize`], [`status`], [`jobs`], [`table`], [`health`], [`lookup`], [`training_set`], [`explain_row`], [`sealed`] (and
-//! audit), [`sql`]. [`read`] turns files into Arrow batches, [`write`]
+//! [`materialize`], [`status`], [`jobs`], [`table`], [`lifecycle`] (erase, backup, rebuild, drop, retain), [`health`], [`lookup`],
+//! [`training_set`], [`explain_row`], [`sealed`] (and audit), [`sql`]. [`read`] turns files into Arrow batches, [`write`]
 //! the other way; [`output`] alone prints.
 //!
 //! Results go to standard output, everything else to standard error. Failures travel up as [`failure::Failure`] and are
 //! printed once, here.
 
 mod definitions;
+mod derived;
 mod explain_row;
 mod failure;
 mod health;
 mod ingest;
 mod jobs;
+mod lifecycle;
 mod lookup;
 mod materialize;
 mod output;
@@ -103,6 +105,22 @@ pub enum Command {
     Status(status::Args),
     /// Compare what lookups see with the tables, key by key.
     Parity(parity::Args),
+    /// Erase an entity everywhere, with a receipt.
+    Erase(lifecycle::EraseArgs),
+    /// List the receipts of erasures.
+    Erasures(lifecycle::ErasuresArgs),
+    /// Back up everything the server keeps, beside the running server.
+    Backup(lifecycle::BackupArgs),
+    /// Rebuild the whole online tier from the tables.
+    Rebuild(lifecycle::RebuildArgs),
+    /// Remove a feature view with its online rows.
+    Drop(lifecycle::DropArgs),
+    /// Delete online rows that views no longer retain, now.
+    Retain(lifecycle::RetainArgs),
+    /// Compute the rows of a source that is a query.
+    Refresh(derived::RefreshArgs),
+    /// Show which columns of tables a view's features are computed from.
+    Lineage(derived::LineageArgs),
     /// Look at how a table lies on disk, or put it in order.
     #[command(subcommand)]
     Table(table::Command),
@@ -171,6 +189,14 @@ async fn dispatch(command: Command, globals: &Globals, out: &mut Output) -> Resu
         Command::Jobs(command) => jobs::run(&command, globals, out).await,
         Command::Status(args) => status::run(&args, globals, out).await,
         Command::Parity(args) => parity::run(&args, globals, out).await,
+        Command::Erase(args) => lifecycle::erase(&args, globals, out).await,
+        Command::Erasures(args) => lifecycle::erasures(&args, globals, out).await,
+        Command::Backup(args) => lifecycle::backup(&args, globals, out).await,
+        Command::Rebuild(args) => lifecycle::rebuild(&args, globals, out).await,
+        Command::Drop(args) => lifecycle::drop_view(&args, globals, out).await,
+        Command::Retain(args) => lifecycle::retain(&args, globals, out).await,
+        Command::Refresh(args) => derived::refresh(&args, globals, out).await,
+        Command::Lineage(args) => derived::lineage(&args, globals, out).await,
         Command::Table(command) => table::run(&command, globals, out).await,
         Command::Lookup(args) => lookup::run(&args, globals, out).await,
         Command::TrainingSet(args) => training_set::run(&args, globals, out).await,

@@ -25,6 +25,7 @@ from tidegate.definitions import (
     to_document,
     to_yaml,
 )
+from tidegate.derived import Lineage, LineageStep, Place, Refreshed
 from tidegate.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -48,6 +49,7 @@ from tidegate.explain import Candidate, ViewExplained
 from tidegate.inputs import NaiveTimeWarning
 from tidegate.jobs import Job
 from tidegate.layout import ColumnOverlap, Compacted, TableStats, Vacuumed
+from tidegate.lifecycle import Backup, Dropped, ErasedTable, Rebuilt, Receipt, Retained
 from tidegate.online import OnlineResult, Status
 from tidegate.pushes import Flushed, Pushed, Quarantined
 from tidegate.registry import Applied, Change, Described, Ingested, Plan, Progress, Version, ViewParity, ViewStatus
@@ -61,6 +63,7 @@ __all__ = [
     "AlreadyExistsError",
     "Applied",
     "Audit",
+    "Backup",
     "CancelledError",
     "Candidate",
     "Change",
@@ -75,7 +78,9 @@ __all__ = [
     "Described",
     "Diff",
     "Difference",
+    "Dropped",
     "Entity",
+    "ErasedTable",
     "ExhaustedError",
     "Feature",
     "FeatureService",
@@ -87,9 +92,12 @@ __all__ = [
     "Job",
     "KafkaTopic",
     "LazyTable",
+    "Lineage",
+    "LineageStep",
     "NaiveTimeWarning",
     "NotFoundError",
     "OnlineResult",
+    "Place",
     "Plan",
     "PreconditionError",
     "Problem",
@@ -97,6 +105,10 @@ __all__ = [
     "Pushed",
     "Quarantined",
     "Query",
+    "Rebuilt",
+    "Receipt",
+    "Refreshed",
+    "Retained",
     "Sample",
     "SealedSet",
     "Source",

@@ -13,15 +13,18 @@ import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from tidegate import definitions as language
-from tidegate import inputs, jobs, layout, online, pushes, registry, sealed
+from tidegate import derived, inputs, jobs, layout, lifecycle, online, pushes, registry, sealed
+from tidegate._proto.derived.v1 import derived_pb2
 from tidegate._proto.flight.v1 import flight_pb2
 from tidegate._proto.jobs.v1 import jobs_pb2
+from tidegate._proto.lifecycle.v1 import lifecycle_pb2
 from tidegate._proto.materialize.v1 import materialize_pb2
 from tidegate._proto.online.v1 import online_pb2
 from tidegate._proto.push.v1 import push_pb2
 from tidegate._proto.registry.v1 import registry_pb2
 from tidegate._proto.sealed.v1 import sealed_pb2
 from tidegate._proto.table.v1 import table_pb2
+from tidegate.derived import Lineage, Refreshed
 from tidegate.errors import DefinitionError, InvalidError, Problem, problem, translated
 from tidegate.explain import ViewExplained, explained
 from tidegate.jobs import Job
@@ -39,7 +42,9 @@ _MATERIALIZE = "tidegate.materialize.v1.MaterializeService"
 _PUSH = "tidegate.push.v1.PushService"
 _JOBS = "tidegate.jobs.v1.JobsService"
 _SEALED = "tidegate.sealed.v1.SealedService"
+_LIFECYCLE = "tidegate.lifecycle.v1.LifecycleService"
 _TABLE = "tidegate.table.v1.TableService"
+_DERIVED = "tidegate.derived.v1.DerivedService"
 _GET_TABLES = "type.googleapis.com/arrow.flight.protocol.sql.CommandGetTables"
 _INCLUDE_SCHEMA = b"\x28\x01"
 
@@ -541,6 +546,19 @@ class Client:
         request = jobs_pb2.JobRequest(project=self.project, id=id)
         return jobs.job(self._transport.call(f"{_JOBS}/{method}", request, jobs_pb2.Job))
 
+    def refresh(self, name: str, full: bool = False) -> list[Refreshed]:
+        """Brings the table of a query up to what it reads; one report for each query looked at, those that others read first.
+
+        `name` is a source or a view; of one that is no query, nothing comes back. `full` computes it from everything.
+        """
+        request = derived_pb2.RefreshRequest(project=self.project, name=name, full=full)
+        return derived.refreshed(self._transport.call(f"{_DERIVED}/Refresh", request, derived_pb2.RefreshResponse))
+
+    def lineage(self, view: str) -> Lineage:
+        """Which columns of tables a view's features are computed from, and by way of what."""
+        request = derived_pb2.LineageRequest(project=self.project, view=view)
+        return derived.lineage(view, self._transport.call(f"{_DERIVED}/Lineage", request, derived_pb2.LineageResponse))
+
     def parity(self, views: Sequence[str] | str | None = None) -> list[ViewParity]:
         """Compares every row that lookups see with the newest observation of its key in the table, at the version materialized."""
         names = [views] if isinstance(views, str) else list(views or ())
@@ -554,6 +572,61 @@ class Client:
         request = materialize_pb2.StatusRequest(project=self.project, views=names)
         reply = self._transport.call(f"{_MATERIALIZE}/Status", request, materialize_pb2.StatusResponse)
         return [registry.view_status(message) for message in reply.views]
+
+    # Lifecycle
+
+    def erase(
+        self, entity: str, keys: Mapping[str, Any], progress: Callable[[str], None] | None = None
+    ) -> lifecycle.Receipt:
+        """Erases an entity everywhere, for good: from views, managed tables with all their versions, spines and logs.
+
+        Rows of it that come later with event times before the erasure are refused. Sealed training sets that it was in no longer
+        verify; the receipt names them. It does not reach into backups. Erasing again finishes what was cut short.
+
+            receipt = client.erase("user", {"user_id": 42})
+        """
+        request = lifecycle_pb2.EraseRequest(project=self.project, entity=entity, keys=lifecycle.keys(keys))
+        steps = self._transport.stream(f"{_LIFECYCLE}/Erase", request, lifecycle_pb2.EraseProgress)
+        return lifecycle.erased(steps, progress)
+
+    def erasures(self) -> list[lifecycle.Receipt]:
+        """The receipts of the project's erasures, oldest first."""
+        request = lifecycle_pb2.ListErasuresRequest(project=self.project)
+        reply = self._transport.call(f"{_LIFECYCLE}/ListErasures", request, lifecycle_pb2.ListErasuresResponse)
+        return [lifecycle.receipt(message) for message in reply.receipts]
+
+    def backup(
+        self, name: str = "", *, online_only: bool = False, progress: Callable[[str], None] | None = None
+    ) -> lifecycle.Backup:
+        """Backs up everything the server keeps, below the folder that its settings name; it goes on serving meanwhile.
+
+        `online_only` leaves managed tables out. `tidegate restore` makes a data folder of the result's `path`.
+        """
+        request = lifecycle_pb2.BackupRequest(name=name, online_only=online_only)
+        steps = self._transport.stream(f"{_LIFECYCLE}/Backup", request, lifecycle_pb2.BackupProgress)
+        return lifecycle.backed_up(steps, progress)
+
+    def rebuild(
+        self, projects: Sequence[str] | str | None = None, progress: Callable[[str], None] | None = None
+    ) -> list[lifecycle.Rebuilt]:
+        """Rebuilds every online view of these projects, or of all, from their tables alone; lookups go on meanwhile."""
+        names = [projects] if isinstance(projects, str) else list(projects or ())
+        request = lifecycle_pb2.RebuildRequest(projects=names)
+        steps = self._transport.stream(f"{_LIFECYCLE}/Rebuild", request, lifecycle_pb2.RebuildProgress)
+        return lifecycle.rebuilt(steps, progress)
+
+    def drop_view(self, view: str) -> lifecycle.Dropped:
+        """Removes a view: its definition and its online rows. The table of its source stays."""
+        request = lifecycle_pb2.DropViewRequest(project=self.project, view=view)
+        return lifecycle.dropped(
+            self._transport.call(f"{_LIFECYCLE}/DropView", request, lifecycle_pb2.DropViewResponse)
+        )
+
+    def retain(self, views: Sequence[str] | str | None = None) -> list[lifecycle.Retained]:
+        """Deletes the online rows that views no longer retain, now; by itself the server does it every now and then."""
+        names = [views] if isinstance(views, str) else list(views or ())
+        request = lifecycle_pb2.RetainRequest(project=self.project, views=names)
+        return lifecycle.retained(self._transport.call(f"{_LIFECYCLE}/Retain", request, lifecycle_pb2.RetainResponse))
 
     # Helpers
 

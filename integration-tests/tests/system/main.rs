@@ -4,5 +4,6 @@
 #![allow(clippy::print_stdout)]
 
 mod bad_input;
-mod crash;
+mod lifecycle;
+mod torture;
 mod whole_loop;

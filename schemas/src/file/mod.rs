@@ -51,13 +51,24 @@ impl Definitions {
     /// A problem with the computed features of a service, which another part of the program found.
     #[must_use]
     pub fn service_problem(&self, service: &str, message: &str) -> Problem {
-        let place = [yaml::Step::Field("computed")];
-        match self.read.items.services.iter().find(|item| item.value.name == service) {
-            Some(item) => item.problem(&place, message, None),
-            None => {
-                let message = format!("{} `{service}`: {message}", Kind::FeatureService.label());
-                Problem { file: item::REGISTRY.to_owned(), message, ..Problem::default() }
-            }
+        problem(&self.read.items.services, service, &[yaml::Step::Field("computed")], message)
+    }
+
+    /// The same with the query of a source.
+    #[must_use]
+    pub fn query_problem(&self, source: &str, message: &str) -> Problem {
+        let place = ["table", "query", "sql"].map(yaml::Step::Field);
+        problem(&self.read.items.sources, source, &place, message)
+    }
+}
+
+/// A problem with a definition, where it stands.
+fn problem<T: item::Named>(items: &[item::Item<T>], name: &str, place: &[yaml::Step<'_>], message: &str) -> Problem {
+    match items.iter().find(|item| item.value.name() == name) {
+        Some(item) => item.problem(place, message, None),
+        None => {
+            let message = format!("{} `{name}`: {message}", T::KIND.label());
+            Problem { file: item::REGISTRY.to_owned(), message, ..Problem::default() }
         }
     }
 }

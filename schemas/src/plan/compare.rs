@@ -10,6 +10,7 @@ use crate::definition::{
 };
 use crate::duration;
 use crate::time::{Availability, Micros, Nulls, UpperBound};
+use crate::types::DataType;
 
 /// Said of what leaves requests valid and gives them other values.
 const CHANGES_TRAINING: &str = "training sets change";
@@ -151,7 +152,12 @@ fn query(difference: &mut Difference, old: &Query, new: &Query) {
         difference.detail("query changed");
         difference.breaks("the rows are computed by another query");
     }
-    difference.field("from", &relations(old), &relations(new), Clone::clone);
+    if !difference.field("from", &relations(old), &relations(new), Clone::clone)
+        && old.sql == new.sql
+        && old.recipe != new.recipe
+    {
+        difference.detail("what it reads is computed otherwise, and its rows are computed anew");
+    }
 }
 
 fn relations(query: &Query) -> String {
@@ -271,7 +277,7 @@ fn features(difference: &mut Difference, (old, new): (&[Feature], &[Feature]), s
     for feature in old {
         let name = &feature.name;
         if let Some(other) = in_new(name) {
-            self::feature(difference, feature, other);
+            self::feature(difference, feature, other, served);
             continue;
         }
         let added = || new.iter().filter(|f| in_old(&f.name).is_none() && !renamed.contains(f.name.as_str()));
@@ -287,7 +293,13 @@ fn features(difference: &mut Difference, (old, new): (&[Feature], &[Feature]), s
                 difference.detail(format!("feature {name} renamed to {}", heir.name));
                 difference.breaks(format!("feature `{name}` is now `{}`", heir.name));
                 if named.is_some() {
-                    self::feature(difference, feature, &Feature { renamed_from: None, ..heir.clone() });
+                    self::feature(difference, feature, &Feature { renamed_from: None, ..heir.clone() }, served);
+                    if served
+                        && (&heir.data_type, &heir.column, &heir.aggregate)
+                            == (&feature.data_type, &feature.column, &None)
+                    {
+                        difference.detail(format!("served values of {name} are those of {}", heir.name));
+                    }
                 } else if served && feature.aggregate.is_none() {
                     difference
                         .detail(format!("served values stay behind; `renamed_from: {name}` would take them along"));
@@ -296,11 +308,21 @@ fn features(difference: &mut Difference, (old, new): (&[Feature], &[Feature]), s
             None => {
                 difference.detail(format!("feature {name} removed"));
                 difference.breaks(format!("feature `{name}` removed"));
+                if served {
+                    difference
+                        .detail(format!("served values of {name} are read no more, also where the name comes back"));
+                }
             }
         }
     }
     for feature in new.iter().filter(|f| in_old(&f.name).is_none() && !renamed.contains(f.name.as_str())) {
         difference.detail(format!("feature {} added ({})", feature.name, feature.data_type));
+        if served && feature.aggregate.is_none() {
+            difference.detail(format!(
+                "served rows have no {} until they are materialized again, which the next run does in full",
+                feature.name
+            ));
+        }
     }
     let shared = |features: &[Feature], other: &dyn Fn(&str) -> bool| -> Vec<String> {
         features.iter().map(|feature| feature.name.clone()).filter(|name| other(name)).collect()
@@ -310,14 +332,27 @@ fn features(difference: &mut Difference, (old, new): (&[Feature], &[Feature]), s
     }
 }
 
-fn feature(difference: &mut Difference, old: &Feature, new: &Feature) {
+fn feature(difference: &mut Difference, old: &Feature, new: &Feature, served: bool) {
     let name = &old.name;
     let what = format!("feature {name}");
     if difference.field(&format!("{what} type"), &old.data_type, &new.data_type, ToString::to_string) {
         difference.breaks(format!("the type of feature `{name}` changed"));
+        if served && new.aggregate.is_none() {
+            difference.detail(match widens(&old.data_type, &new.data_type) {
+                true => format!("served values of {name} are read as {}", new.data_type),
+                false => format!(
+                    "served values of {name} fail until they are materialized again, which the next run does in full"
+                ),
+            });
+        }
     }
     match (&old.aggregate, &new.aggregate) {
-        (None, None) => difference.training(&format!("{what} column"), &old.column, &new.column, Clone::clone),
+        (None, None) => {
+            difference.training(&format!("{what} column"), &old.column, &new.column, Clone::clone);
+            if served && old.column != new.column {
+                difference.detail("what is served starts over, empty until the view is materialized");
+            }
+        }
         (Some(old), Some(new)) => aggregate(difference, &what, old, new),
         (before, after) => {
             difference.field(&format!("{what} aggregate"), before, after, |aggregate| or_none(aggregate.as_ref()));
@@ -333,6 +368,17 @@ fn feature(difference: &mut Difference, old: &Feature, new: &Feature) {
     if old.description != new.description {
         difference.detail(format!("{what} description changed"));
     }
+}
+
+/// Whether stored values of one type are read as another.
+fn widens(stored: &DataType, wanted: &DataType) -> bool {
+    matches!(
+        (stored, wanted),
+        (DataType::Int32, DataType::Int64)
+            | (DataType::Float32, DataType::Float64)
+            | (DataType::String, DataType::Json)
+            | (DataType::Json, DataType::String)
+    )
 }
 
 fn aggregate(difference: &mut Difference, what: &str, old: &Aggregate, new: &Aggregate) {

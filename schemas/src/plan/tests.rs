@@ -184,12 +184,15 @@ fn features_come_go_and_change() {
     feature temp renamed to celsius
     served values stay behind; `renamed_from: temp` would take them along
     feature wind type: float64 -> float32
+    served values of wind fail until they are materialized again, which the next run does in full
     feature rain added (bool)
+    served rows have no rain until they are materialized again, which the next run does in full
     breaking: feature `temp` is now `celsius`
     breaking: the type of feature `wind` changed
     used by: feature_service/late_arrival, feature_service/weather_only
 ~ feature_view/plane_history
     feature delay column: delay -> arr_delay (training sets change)
+    what is served starts over, empty until the view is materialized
     feature delay default: none -> 0
     used by: feature_service/late_arrival
 0 to create, 2 to update, 0 to delete; 1 breaking",

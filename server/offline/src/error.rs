@@ -267,8 +267,8 @@ impl Error {
             | Self::Parameters(_)
             | Self::TooComplex { .. }
             | Self::Expression { .. }
-            | Self::RequestColumn { .. }
-            | Self::Arrow(_) => ErrorKind::Invalid,
+            | Self::RequestColumn { .. } => ErrorKind::Invalid,
+            Self::Arrow(error) => arrow_kind(error),
             Self::Incoming(_) => ErrorKind::Cancelled,
             Self::Refused { .. } => ErrorKind::Forbidden,
             Self::Contended { .. } => ErrorKind::Conflict,
@@ -333,10 +333,19 @@ fn plan_kind(error: &DataFusionError) -> ErrorKind {
         DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
         DataFusionError::Internal(_) => ErrorKind::Internal,
         DataFusionError::IoError(error) => io_kind(error),
+        DataFusionError::ArrowError(error, _) => arrow_kind(error),
         DataFusionError::ObjectStore(error) => storage_kind(error),
         DataFusionError::ParquetError(_) => ErrorKind::Corrupt,
         DataFusionError::External(inner) => inner.downcast_ref::<Error>().map_or(ErrorKind::Internal, Error::kind),
         // What is left is about the statement or its values: unknown names, types that don't fit, a division by zero.
+        _ => ErrorKind::Invalid,
+    }
+}
+
+/// Spilled rows travel through Arrow's files, whose disk may be full.
+fn arrow_kind(error: &arrow::error::ArrowError) -> ErrorKind {
+    match error {
+        arrow::error::ArrowError::IoError(_, error) => io_kind(error),
         _ => ErrorKind::Invalid,
     }
 }

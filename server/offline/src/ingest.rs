@@ -20,7 +20,7 @@ use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::{Column, Source};
 
 use crate::table::schema::type_name;
-use convert::Conversion;
+pub(crate) use convert::Conversion;
 
 /// Rows told per column and kind of trouble.
 const ROWS_TOLD: usize = 3;

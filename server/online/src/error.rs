@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// No space left.
     #[error(
-        "the disk of the online store is full; free some space, then start the server again: lookups go on meanwhile"
+        "the disk of the online store is full; free some space: lookups go on meanwhile, and writes do seconds after there is room"
     )]
     DiskFull(#[source] rocksdb::Error),
     /// No space left for a load.

@@ -10,6 +10,8 @@
 //! 'p' view u32 BE         full u8 · target i64 · position u64 · read u64 · written u64 · started i64      the progress
 //! 'q' view u32 BE         –                                                    the view has pushed rows
 //! 'b' view u32 BE         the table's id, UTF-8 without a format byte              whose versions the cursor counts
+//! 'n' layout u32 BE       the features' numbers                                drawn in `store/lineage.rs`
+//! 't' view u32 BE         cut i64 · retention i64                              rows before are deleted and not taken again
 //! 'd' view, epoch u32 BE  entity type u32                                      rows to be deleted; epoch 2^32-1 means all
 //! 'w', 'x'                windowed views                                       drawn in `tiles/record.rs`
 //! 'f', 'i', 's', 'o'      feeds and their outboxes                             drawn in `store/feed.rs`
@@ -62,15 +64,6 @@ impl ViewLayout {
     pub(crate) fn is_windowed(&self) -> bool {
         !self.aggregates.is_empty()
     }
-
-    /// The layout with the ids it was given.
-    ///
-    /// # Errors
-    /// [`Error::Layout`] for an aggregate that can't be computed.
-    pub(crate) fn as_layout(&self, id: u32, view: u32) -> Result<Layout> {
-        let record = LayoutRecord { view, features: self.features.clone() };
-        Layout::new(id, record, self.is_windowed().then(|| self.aggregates.clone()))
-    }
 }
 
 /// How rows written under one layout are arranged.
@@ -79,6 +72,8 @@ pub(crate) struct Layout {
     pub(crate) id: u32,
     pub(crate) view: u32,
     pub(crate) features: Vec<Column>,
+    /// What each feature is known by, whatever it is called.
+    pub(crate) numbers: Vec<u32>,
     pub(crate) shape: Shape,
     /// Of a windowed view, what its tiles are.
     pub(crate) tiles: Option<Arc<Tiled>>,
@@ -231,10 +226,12 @@ pub(crate) enum MetaKey {
     EntityType(u32),
     View(u32),
     Layout(u32),
+    Numbers(u32),
     Cursor(u32),
     Progress(u32),
     Pushed(u32),
     Table(u32),
+    Retained(u32),
     Purge(u32, u32),
     Feed(u32),
     Incarnations,
@@ -250,10 +247,12 @@ impl MetaKey {
             Self::EntityType(id) => (b'e', vec![id]),
             Self::View(id) => (b'v', vec![id]),
             Self::Layout(id) => (b'l', vec![id]),
+            Self::Numbers(layout) => (b'n', vec![layout]),
             Self::Cursor(view) => (b'k', vec![view]),
             Self::Progress(view) => (b'p', vec![view]),
             Self::Pushed(view) => (b'q', vec![view]),
             Self::Table(view) => (b'b', vec![view]),
+            Self::Retained(view) => (b't', vec![view]),
             Self::Purge(view, epoch) => (b'd', vec![view, epoch]),
             Self::Feed(id) => (b'f', vec![id]),
             Self::Incarnations => (b'i', vec![]),
@@ -275,10 +274,12 @@ impl MetaKey {
             b'e' => Self::EntityType(id()?),
             b'v' => Self::View(id()?),
             b'l' => Self::Layout(id()?),
+            b'n' => Self::Numbers(id()?),
             b'k' => Self::Cursor(id()?),
             b'p' => Self::Progress(id()?),
             b'q' => Self::Pushed(id()?),
             b'b' => Self::Table(id()?),
+            b't' => Self::Retained(id()?),
             b'd' => Self::Purge(id()?, id()?),
             b'f' => Self::Feed(id()?),
             b'i' => Self::Incarnations,

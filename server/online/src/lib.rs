@@ -30,7 +30,8 @@ pub use lookup::{LookupFeature, LookupOptions, LookupSpec, LookupView, Observed,
 pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, ViewTimes};
 pub use row::Origin;
 pub use store::{
-    Chunk, Claim, Commit, Corrected, Corrections, Counted, Cursor, Digest, Durability, EventIds, Extra, Fate, FeedId,
-    FeedStatus, Load, Mismatch, OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released,
-    RowDigest, Rows, Scanned, Scope, Settings, Stats, Store, Ticket, Written, entity_hash,
+    Checkpointed, Chunk, Claim, Commit, Corrected, Corrections, Counted, Cursor, Digest, Durability, EntityKey,
+    ErasedRows, EventIds, Extra, Fate, FeedId, FeedStatus, Freed, Grave, Load, LoadPart, Mismatch, OUTBOX_PREFIX,
+    OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released, RowDigest, Rows, Scanned, Scope, Settings, Stats,
+    Store, Ticket, Written, entity_hash,
 };

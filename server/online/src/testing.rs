@@ -19,7 +19,12 @@ use crate::store::{Settings, Store};
 
 /// How many random cases to run: `TIDEGATE_CASES`, or what the test says.
 pub(crate) fn cases(default: u64) -> u64 {
-    std::env::var("TIDEGATE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+    number("TIDEGATE_CASES", default)
+}
+
+/// A count from the environment, or what the test says.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|count| count.parse().ok()).unwrap_or(default)
 }
 
 /// Runs `test` for each case with its own generator; a failing case prints the seed that repeats it alone.

@@ -49,7 +49,8 @@ impl Tiled {
     pub(crate) fn new(id: u32, view: u32, aggregates: Vec<Aggregate>) -> Result<Self> {
         let windows = Windows::new(&aggregates).map_err(|error| Error::Layout(error.to_string()))?;
         let features = windows.inputs().to_vec();
-        let inputs = Layout { id, view, shape: Shape::new(&features), features, tiles: None };
+        // Inputs go by the names of their columns.
+        let inputs = Layout { id, view, shape: Shape::new(&features), features, numbers: Vec::new(), tiles: None };
         Ok(Self { aggregates, windows, inputs: Arc::new(inputs) })
     }
 }
@@ -59,9 +60,15 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Layout`] for an aggregate that can't be computed.
-    pub(crate) fn new(id: u32, record: LayoutRecord, aggregates: Option<Vec<Aggregate>>) -> Result<Self> {
+    pub(crate) fn new(
+        id: u32,
+        record: LayoutRecord,
+        numbers: Vec<u32>,
+        aggregates: Option<Vec<Aggregate>>,
+    ) -> Result<Self> {
         let tiles = aggregates.map(|aggregates| Tiled::new(id, record.view, aggregates)).transpose()?.map(Arc::new);
-        Ok(Self { id, view: record.view, shape: Shape::new(&record.features), features: record.features, tiles })
+        let shape = Shape::new(&record.features);
+        Ok(Self { id, view: record.view, shape, features: record.features, numbers, tiles })
     }
 
     /// The layout of rows on their way in: of events for a windowed view, of features for any other.

@@ -1,4 +1,4 @@
-//! The command line: `serve` and `config show` here, the client's verbs beside them.
+//! The command line: `serve`, `config show` and `restore` here, the client's verbs beside them.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate_schemas::failpoint;
 
 use super::Error;
 use crate::clock::Clock;
@@ -30,8 +31,29 @@ enum Command {
     /// What the server would run with.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make a data folder of a backup, or check one; no server may run on it.
+    Restore(Restore),
     #[command(flatten)]
     Client(tidegate_cli::Command),
+}
+
+/// Which backup, and where to.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tidegate restore /mnt/backups/monday --data-dir /srv/tidegate
+  tidegate restore /mnt/backups/monday --check       # read everything, write nothing
+
+The data folder must be empty. Every file is held against its digest. A restored server counts as another one: tokens of writes
+that were given before the restore are refused. What its tables have beyond the backup is materialized as usual.")]
+struct Restore {
+    /// The backup's folder, as `tidegate backup` named it.
+    #[arg(value_name = "FOLDER")]
+    backup: PathBuf,
+    /// Hold the backup against its manifest, and write nothing.
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,7 +64,7 @@ enum ConfigCommand {
 
 /// Settings given as flags; everything else is in the file or the environment.
 #[derive(Debug, Args)]
-struct Settings {
+pub(super) struct Settings {
     /// TOML file with settings.
     #[arg(long = "config", value_name = "FILE", env = "TIDEGATE_CONFIG")]
     file: Option<PathBuf>,
@@ -70,6 +92,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(settings) => serve(settings),
         Command::Config(ConfigCommand::Show(settings)) => show(settings),
+        Command::Restore(restore) => super::restore::run(restore.backup, restore.check, restore.settings),
         Command::Client(command) => return tidegate_cli::run(command, cli.globals),
     };
     match result {
@@ -100,6 +123,10 @@ fn report(error: &Error) {
 fn serve(settings: Settings) -> Result<(), Error> {
     let config = settings.layers()?.config()?;
     telemetry::start_logging(&config.log).map_err(Error::Log)?;
+    if let Ok(text) = std::env::var(failpoint::VARIABLE) {
+        failpoint::arm(&text)?;
+        tracing::warn!(failpoint = text, "this server will end itself: it is under test");
+    }
     let threads = tokio::runtime::Builder::new_multi_thread()
         .thread_name("tidegate-serve")
         // Connections are looked at often: what has arrived is refused in time where there is too much of it.
@@ -127,13 +154,13 @@ fn show(settings: Settings) -> Result<(), Error> {
 }
 
 /// A reader that went away is no reason to fail.
-fn print(text: &str) {
+pub(super) fn print(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 impl Settings {
-    fn layers(self) -> Result<Layers, config::Error> {
+    pub(super) fn layers(self) -> Result<Layers, config::Error> {
         let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let environment: Vec<_> = std::env::vars_os().filter_map(utf8).collect();
         let file = self.file.clone();

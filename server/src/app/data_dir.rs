@@ -6,9 +6,12 @@
 //!   server.json   addresses and pid of a server that is ready; gone when it stopped
 //!   registry/     definitions, one file for each version
 //!   sealed/       sealed training sets, <project>/<name>.json, and their spines
+//!   erased/       receipts of erasures, <project>/<id>.json
 //!   tables/       managed Delta tables, <project>/<source>
 //!   online/       the online tier's store
 //!   jobs/         materializations that wait, run and ended, one file for each
+//!   backups/      backups, unless they go elsewhere
+//!   RESTORING     only while a backup is being restored: no server starts on it
 //!   spill/        temporary files of plans and uploads; emptied at start
 //! ```
 
@@ -18,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use crate::backup::RESTORING;
 
 /// A data folder that this process owns until it is dropped.
 #[derive(Debug)]
@@ -36,6 +40,9 @@ impl DataDir {
         let unusable = |source| Error::DataDir { path: root.to_owned(), source };
         std::fs::create_dir_all(root).map_err(unusable)?;
         let root = root.canonicalize().map_err(unusable)?;
+        if root.join(RESTORING).exists() {
+            return Err(Error::HalfRestored(root));
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut lock = options.open(root.join("LOCK")).map_err(unusable)?;
@@ -64,6 +71,12 @@ impl DataDir {
     #[must_use]
     pub fn sealed(&self) -> PathBuf {
         self.root.join("sealed")
+    }
+
+    /// Receipts of erasures.
+    #[must_use]
+    pub fn erased(&self) -> PathBuf {
+        self.root.join("erased")
     }
 
     /// Managed tables.

@@ -48,6 +48,15 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A restore was cut short.
+    #[error(
+        "the data folder {0} was being restored and is not whole: delete it and run `tidegate restore` again, or use another with \
+         --data-dir"
+    )]
+    HalfRestored(PathBuf),
+    /// A backup can't be checked or restored.
+    #[error(transparent)]
+    Backup(#[from] crate::backup::Error),
     /// Another server owns the data folder.
     #[error(
         "the data folder {path} is in use by another server (pid {pid}); stop that one, or give this one a folder of its own \
@@ -59,6 +68,9 @@ pub enum Error {
         /// The other server.
         pid: String,
     },
+    /// A failpoint that there is none of.
+    #[error(transparent)]
+    Failpoint(#[from] tidegate_schemas::failpoint::Unknown),
     /// The registry.
     #[error(transparent)]
     Registry(#[from] crate::registry::Error),

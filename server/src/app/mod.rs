@@ -6,6 +6,7 @@
 mod args;
 pub mod data_dir;
 mod error;
+mod restore;
 
 pub use args::main;
 pub use error::Error;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::receipts::Receipts;
 use crate::registry::Registry;
 use crate::sealed::SealedSets;
 use crate::serve::{self, Listeners};
@@ -59,6 +61,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     stage("registry");
     let registry = Registry::open(&data_dir.registry())?;
     let sealed = SealedSets::open(&data_dir.sealed())?;
+    let receipts = Receipts::open(&data_dir.erased())?;
     stage("plans");
     let plans = tidegate_offline::runtime::Runtime::new(&plan_settings(&config, &data_dir))?;
     stage("online store");
@@ -73,6 +76,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
         telemetry: Arc::new(Telemetry::new()),
         registry,
         sealed,
+        receipts,
         plans,
         online,
         jobs,
@@ -82,11 +86,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
         settings: config.clone(),
     };
     let service = Tidegate::new(parts).share();
+    service.prepare().await?;
     service.load_definitions().await?;
     spawn_keeper(&service, &config, &shutdown);
     spawn_pushes(&service, &shutdown);
     tokio::spawn(service.clone().read_topics(shutdown.register(Stage::Jobs, "topics of Kafka")));
     spawn_scheduler(&service, &config, &shutdown);
+    spawn_retention(&service, &config, &shutdown);
     stage("doors");
     let doors = tokio::spawn(open_doors(service.clone(), listeners, serve_settings(&config), shutdown.clone()));
     data_dir.announce(grpc, http)?;
@@ -246,6 +252,21 @@ fn spawn_scheduler(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown
             tokio::select! {
                 () = &mut stopping => break,
                 () = tokio::time::sleep(every) => {}
+            }
+        }
+    });
+}
+
+/// Deletes rows that views no longer retain, until jobs stop.
+fn spawn_retention(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown) {
+    let (service, every) = (service.clone(), config.online.retention_every.max(Duration::from_millis(10)));
+    let registration = shutdown.register(Stage::Jobs, "retention");
+    tokio::spawn(async move {
+        let mut stopping = std::pin::pin!(registration.stopping());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                () = tokio::time::sleep(every) => service.retain_all().await,
             }
         }
     });

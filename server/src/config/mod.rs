@@ -47,6 +47,8 @@ pub struct Config {
     pub jobs: Jobs,
     /// The registry.
     pub registry: Registry,
+    /// Backups.
+    pub backup: Backup,
     /// Logging.
     pub log: Log,
 }
@@ -157,6 +159,9 @@ pub struct Online {
     /// Bytes of the disk kept free: writes are refused below.
     #[serde(deserialize_with = "units::bytes")]
     pub disk_reserve: usize,
+    /// How often rows older than what their views retain are deleted.
+    #[serde(deserialize_with = "units::duration")]
+    pub retention_every: Duration,
 }
 
 /// What an acknowledged write survives.
@@ -226,6 +231,13 @@ pub struct Registry {
     /// How often other writers' versions are looked for.
     #[serde(deserialize_with = "units::duration")]
     pub poll: Duration,
+}
+
+/// Backups.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Backup {
+    /// The folder they are made in; empty: `backups` in the data folder.
+    pub folder: PathBuf,
 }
 
 /// Logging.

@@ -5,6 +5,8 @@
 //! a blocking thread  so many rows at a time → the store, with the progress, or with the cursor
 //! ```
 
+use std::sync::Arc;
+
 use tidegate_offline::latest::{Keys, Newest, Seen, latest_of};
 use tidegate_online::{Commit, Corrected, Corrections, Rows};
 use tokio::sync::mpsc;
@@ -56,10 +58,10 @@ impl Job {
             let (plans, snapshot, spec) =
                 (self.plans.clone(), work.snapshot.clone(), self.columns.latest(self.clock.now(), false));
             let on = self.plans.clone();
-            let mut keys = keys;
+            let keys = Arc::new(keys);
             async move {
                 let search = async move {
-                    latest_of(&plans, &snapshot, &spec, &mut keys, found, &Seen::default()).await?;
+                    latest_of(&plans, &snapshot, &spec, &keys, found, &Arc::new(Seen::default())).await?;
                     keys.gone()
                 };
                 on.run(search).await

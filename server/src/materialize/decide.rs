@@ -105,15 +105,20 @@ async fn since(
         Since::Lost(lost) => return rebuild(job, cursor, &lost.into(), newest),
     };
     if job.columns.is_windowed() {
-        // What counted in a tile can't be taken out of it again.
-        let files = if changes.removed.is_empty() { windows::uncounted(&job.store, changes) } else { None };
-        return Ok(match files {
+        if !changes.removed.is_empty() {
+            return rebuild(job, cursor, &Rewrite::Counted, newest);
+        }
+        return Ok(match windows::uncounted(&job.store, changes) {
             Some(files) => Work { snapshot: target, files, keys: None, full: false, resume },
             None => everything(newest),
         });
     }
     if changes.removed.is_empty() {
         return Ok(Work { snapshot: target, files: changes.added, keys: None, full: false, resume });
+    }
+    // A row that waits and was removed must not come: a rebuild sets anew what waits.
+    if job.store.table_rows_wait(job.id)? {
+        return Ok(everything(newest));
     }
     match keys(job, &target, &changes).await? {
         Ok(keys) => Ok(Work { snapshot: target, files: changes.added, keys: Some(keys), full: false, resume }),

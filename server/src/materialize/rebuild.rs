@@ -2,22 +2,25 @@
 //! events do.
 //!
 //! ```text
-//! plan threads       keys and times of all rows → winners → their payload, batch by batch
-//! a blocking thread  encode → sort → files → taken in → flip
+//! plan threads      keys and times of all rows → winners → their payload, batch by batch
+//! loading threads   rows of the online tier → encoded; one of them for windows, where the order of events is kept
+//! the end           sorted → files → taken in → flip
 //! ```
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidegate_offline::latest::{Newest, Seen, latest};
-use tidegate_online::{Load, Written};
+use tidegate_online::{Load, LoadPart};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::decide::Work;
-use super::rows::Observations;
+use super::rows::{Columns, Observations};
 use super::run::{Job, Reports, send};
 use super::windows::{blocking, events};
 use crate::service::{Error, MaterializeProgress, Result};
@@ -29,11 +32,15 @@ const BATCHES_AHEAD: usize = 4;
 /// How often a report is sent.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
-/// What the loading thread gets. Without a word that this was all, nothing is put in place.
+/// More threads than this would wait for those that read.
+const LOADERS_MAX: usize = 4;
+
+/// What the loading threads get.
 enum Step {
-    /// Observations that one version of the table added.
-    Added(i64, Box<Observations>),
-    All,
+    /// What one version of the table added and the search found.
+    Found(Newest),
+    /// Events that one version of the table added.
+    Events(i64, Box<Observations>),
 }
 
 impl Job {
@@ -58,12 +65,12 @@ impl Job {
                 (blocking(move || Ok(store.begin_full(id, target, now)?)).await?, work)
             }
         };
-        let load = load.until(now);
+        let mut load = load.until(now);
         let target = work.target();
         report.to_version = target;
         let (already, seen) = (report.rows_read, Arc::new(Seen::default()));
         let (steps, taken) = mpsc::channel(BATCHES_AHEAD);
-        let loading = self.start_loading(load, taken, target);
+        let loaders = self.start_loading(&mut load, taken);
         let fed = {
             let mut feed = std::pin::pin!(async {
                 match self.columns.is_windowed() {
@@ -84,10 +91,15 @@ impl Job {
                 }
             }
         };
-        // With nothing to feed it the thread ends; what it holds is free once it is waited for.
-        let loaded = loading.await.map_err(|error| Error::internal("a refresh panicked").with_source(error))?;
+        // With nothing to feed them the threads end; one that failed says why itself.
+        for loader in loaders {
+            let part = loader.await.map_err(|error| Error::internal("a refresh panicked").with_source(error))?;
+            load.join(part?);
+        }
         fed?;
-        let (loaded, skipped) = (loaded?, seen.skipped.load(Relaxed));
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let loaded = blocking(move || Ok(store.finish_full(load, target, clock.now())?)).await?;
+        let skipped = seen.skipped.load(Relaxed);
         let written = loaded.written + loaded.waiting;
         report.rows_read = already + seen.rows.load(Relaxed);
         report.rows_written += written;
@@ -108,7 +120,7 @@ impl Job {
         }
     }
 
-    /// Finds the newest rows and hands them to the loading thread; a thread that has failed says why itself.
+    /// Finds the newest rows and hands them to the loading threads.
     async fn feed(&self, work: &Work, now: Micros, steps: mpsc::Sender<Step>, seen: &Arc<Seen>) -> Result<()> {
         let (found, mut newest) = mpsc::channel::<Newest>(BATCHES_AHEAD);
         let search = {
@@ -116,48 +128,46 @@ impl Job {
             let (spec, seen, on) = (self.columns.latest(now, true), seen.clone(), self.plans.clone());
             async move { on.run(async move { latest(&plans, &snapshot, &files, &spec, found, &seen).await }).await }
         };
-        let convert = async {
-            while let Some(Newest { version, batch }) = newest.recv().await {
-                let observations = Box::new(self.columns.read(&batch)?);
-                if steps.send(Step::Added(version, observations)).await.is_err() {
+        let pass_on = async move {
+            while let Some(found) = newest.recv().await {
+                if steps.send(Step::Found(found)).await.is_err() {
                     break;
                 }
             }
-            drop(newest);
-            Ok::<(), Error>(())
         };
-        let (search, converted) = tokio::join!(search, convert);
-        search?;
-        converted?;
-        let _ = steps.send(Step::All).await;
-        Ok(())
+        let (searched, ()) = tokio::join!(search, pass_on);
+        Ok(searched?)
     }
 
     /// Reads all events and hands them to the loading thread.
     async fn feed_events(&self, work: &Work, steps: mpsc::Sender<Step>, seen: &Arc<Seen>) -> Result<()> {
-        let added = |version, events| Step::Added(version, Box::new(events));
-        events(&work.snapshot, &work.files, &self.columns, seen, added, &steps).await?;
-        let _ = steps.send(Step::All).await;
-        Ok(())
+        let added = |version, events| Step::Events(version, Box::new(events));
+        events(&work.snapshot, &work.files, &self.columns, seen, added, &steps).await
     }
 
-    /// Loads what comes, and puts it in place once all has come.
-    fn start_loading(
-        &self,
-        mut load: Load,
-        mut steps: mpsc::Receiver<Step>,
-        target: i64,
-    ) -> tokio::task::JoinHandle<Result<Written>> {
-        let (store, clock) = (self.store.clone(), self.clock.clone());
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let (version, observations) = match steps.blocking_recv() {
-                    Some(Step::Added(version, observations)) => (version, observations),
-                    Some(Step::All) => return Ok(store.finish_full(load, target, clock.now())?),
-                    None => return Err(Error::new(ErrorKind::Cancelled, "the refresh was given up")),
-                };
-                load.add(observations.added(version))?;
-            }
-        })
+    /// Starts threads that encode what comes, each into a part of its own.
+    fn start_loading(&self, load: &mut Load, steps: mpsc::Receiver<Step>) -> Vec<JoinHandle<Result<LoadPart>>> {
+        let steps = Arc::new(Mutex::new(steps));
+        let threads = match self.columns.is_windowed() {
+            true => 1,
+            false => self.plans.settings().threads.clamp(1, LOADERS_MAX),
+        };
+        let start = |part: LoadPart| {
+            let (steps, columns) = (steps.clone(), self.columns.clone());
+            tokio::task::spawn_blocking(move || fill(part, &steps, &columns))
+        };
+        load.parts(threads).into_iter().map(start).collect()
+    }
+}
+
+/// Adds what comes to a part.
+fn fill(mut part: LoadPart, steps: &Mutex<mpsc::Receiver<Step>>, columns: &Columns) -> Result<LoadPart> {
+    loop {
+        let next = steps.lock().blocking_recv();
+        match next {
+            Some(Step::Found(Newest { version, batch })) => part.add(columns.read(&batch)?.added(version))?,
+            Some(Step::Events(version, events)) => part.add(events.added(version))?,
+            None => return Ok(part),
+        }
     }
 }

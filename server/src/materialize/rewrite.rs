@@ -23,6 +23,8 @@ pub(super) enum Rewrite {
         /// What is missing.
         what: String,
     },
+    /// Rows were removed or changed that windows have counted: they can't be taken out of a tile again.
+    Counted,
     /// So much of it was removed or changed that reading all of it is less work.
     Large {
         /// Rows to be looked at again, as far as they were counted.
@@ -46,6 +48,7 @@ impl fmt::Display for Rewrite {
             Self::Replaced => f.write_str("another table is in its place"),
             Self::WentBack { newest } => write!(f, "it has gone back to version {newest}"),
             Self::Vacuumed { what } => write!(f, "what came since can't be told: {what}"),
+            Self::Counted => f.write_str("rows that its windows counted were removed or changed"),
             Self::Large { rows } => write!(f, "{rows} of its rows were removed or rewritten"),
         }
     }

@@ -121,7 +121,7 @@ impl Columns {
     }
 
     /// No rows at all, for a write that only moves the cursor.
-    pub(super) fn none(&self) -> Observations {
+    pub(crate) fn none(&self) -> Observations {
         let empty = |columns: &[(String, DataType)]| {
             columns.iter().map(|(_, data_type)| arrow::array::new_empty_array(data_type)).collect()
         };

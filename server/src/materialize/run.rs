@@ -11,6 +11,7 @@ use tidegate_online::{Commit, Progress, Store, ViewId, Written};
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{FeatureView, OnRewrite, Source};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tokio::sync::mpsc;
 
 use super::correct::Commits;
@@ -135,6 +136,7 @@ impl Job {
             last = self.pass(work, last, reports, registration).await?;
         }
         last.write_token = self.store.token();
+        reach(Failpoint::BeforeMaterializeAck);
         // It is done, whether anybody hears of it or not.
         let _ = send(reports, last).await;
         Ok(())
@@ -220,6 +222,7 @@ impl Pass<'_> {
             let mut batches = read_file(&self.work.snapshot, file, &options)?;
             while let Some(batch) = batches.next().await {
                 let Some((batch, after)) = unread(batch?, index, first_row) else { continue };
+                reach(Failpoint::AfterDeltaRead);
                 let observations = self.job.columns.read(&batch.batch)?;
                 self.report.rows_read += batch.batch.num_rows() as u64;
                 self.progress.rows_read += batch.batch.num_rows() as u64;
@@ -264,6 +267,7 @@ impl Pass<'_> {
             None => (self.job.columns.none(), version),
         };
         let skipped = observations.skipped;
+        reach(Failpoint::BeforeCursor);
         let written = self.job.write(observations, origin, Commit::Cursor { version, now }).await?;
         self.count(written, skipped);
         Ok(())

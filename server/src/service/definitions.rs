@@ -10,6 +10,7 @@ use tidegate_schemas::plan::{self, Action, Change};
 use tidegate_schemas::problem::Problem;
 use tidegate_schemas::time::Micros;
 
+use super::queries::Checked;
 use super::{Error, Principal, Result, Tidegate, expressions};
 use crate::registry::{self, NewVersion, Versioned};
 
@@ -148,7 +149,9 @@ impl Tidegate {
             Ok(catalog) => catalog,
             Err(problems) => return Ok(failed(definitions.project, base_version, problems)),
         };
-        let problems = expressions::problems(&self.plans, &catalog, &definitions);
+        let checked = self.queries.check(&catalog).await;
+        let mut problems = expressions::problems(&self.plans, &catalog, &definitions);
+        problems.extend(query_problems(&definitions, &checked));
         if !problems.is_empty() {
             return Ok(failed(definitions.project, base_version, problems));
         }
@@ -157,7 +160,7 @@ impl Tidegate {
             changes: plan::diff(&old, &catalog),
             problems: Vec::new(),
             target_digest: file::digest(&catalog),
-            warnings: self.warnings(&old, &catalog).await,
+            warnings: self.warnings(&old, &catalog, &checked).await,
             project: catalog.project,
         })
     }
@@ -177,7 +180,8 @@ impl Tidegate {
                 return Err(moved_on(&definitions.project, planned, base_version));
             }
             let catalog = plan::merge(&old, &definitions, request.prune).map_err(Error::problems)?;
-            let problems = expressions::problems(&self.plans, &catalog, &definitions);
+            let mut problems = expressions::problems(&self.plans, &catalog, &definitions);
+            problems.extend(query_problems(&definitions, &self.queries.check(&catalog).await));
             if !problems.is_empty() {
                 return Err(Error::problems(problems));
             }
@@ -282,7 +286,9 @@ impl Tidegate {
         }
         let (base_version, old) = base_of(base.as_deref(), &project);
         self.check_topics(&old, &catalog)?;
-        for source in catalog.sources.values().filter(|source| needs_preparing(&old, &catalog, source)) {
+        let changed = |source: &&Arc<Source>| needs_preparing(&old, &catalog, source);
+        self.queries.check(&catalog).await.refuse(|name| catalog.sources.get(name).as_ref().is_some_and(changed))?;
+        for source in catalog.sources.values().filter(changed) {
             self.tables.prepare(&catalog, source).await?;
         }
         let new = NewVersion {
@@ -311,10 +317,13 @@ impl Tidegate {
     }
 
     /// What apply would refuse about tables, told early.
-    async fn warnings(&self, old: &Catalog, new: &Catalog) -> Vec<String> {
+    async fn warnings(&self, old: &Catalog, new: &Catalog, checked: &Checked) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Err(error) = self.check_topics(old, new) {
             warnings.push(format!("apply will be refused: {}", error.chain()));
+        }
+        for (source, error) in &checked.unknown {
+            warnings.push(format!("the query of source `{source}` can't be looked at: {}", error.chain()));
         }
         for source in new.sources.values().filter(|source| needs_preparing(old, new, source)) {
             if source.location != Location::Managed
@@ -370,11 +379,24 @@ impl Tidegate {
             facts.push(("table version".to_owned(), snapshot.version.to_string()));
             facts.extend(snapshot.rows().map(|rows| ("table rows".to_owned(), rows.to_string())));
         }
+        if let Some(source) = source.filter(|source| ask_table && matches!(source.location, Location::Query(_))) {
+            let rows = match self.queries.is_due(catalog, &source.name).await {
+                Ok(false) => "as the query gives them".to_owned(),
+                Ok(true) => format!("behind what the query reads; `tidegate refresh {}` computes them", source.name),
+                Err(error) => error.chain(),
+            };
+            facts.push(("rows".to_owned(), rows));
+        }
         if kind == Kind::FeatureView {
             facts.extend(self.online_facts(project, name));
         }
         facts
     }
+}
+
+/// What is wrong with queries, each where its source is defined.
+fn query_problems(definitions: &file::Definitions, checked: &Checked) -> Vec<Problem> {
+    checked.wrong.iter().map(|(source, error)| definitions.query_problem(source, &error.chain())).collect()
 }
 
 fn base_of(base: Option<&Versioned>, project: &str) -> (u64, Catalog) {

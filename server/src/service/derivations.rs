@@ -38,10 +38,8 @@ impl Derivation {
             None | Some(Location::Managed) => format!("managed {}", view.source),
             Some(Location::Delta(uri)) => format!("delta {uri}"),
             Some(Location::Parquet(uri)) => format!("parquet {uri}"),
-            Some(Location::Query(query)) => {
-                let from: Vec<String> = query.from.iter().map(ToString::to_string).collect();
-                format!("query of {} {}", from.join(", "), tidegate_schemas::digest::of(query.sql.as_bytes()))
-            }
+            // Covers what it reads, however far up.
+            Some(Location::Query(query)) => format!("query {}", query.recipe),
         };
         let column =
             |key: tidegate_schemas::definition::Column| view.key_columns.get(&key.name).cloned().unwrap_or(key.name);

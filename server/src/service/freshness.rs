@@ -133,13 +133,21 @@ impl Tidegate {
         let id = self.view_id(project, view)?;
         let missing = || super::Error::internal(format!("view `{}` has no source", view.name));
         let source = project.catalog.sources.get(&view.source).ok_or_else(missing)?;
+        let (cursor, interrupted) = (self.online.cursor(id)?, self.online.progress(id)?.is_some());
+        // What a query reads may be ahead of its rows, which then are the view's first need.
+        let to_compute =
+            Waiting { versions: u64::from(self.queries.is_due(&project.catalog, &source.name).await?), oldest: None };
+        if to_compute.versions > 0 && self.tables.computed(&project.catalog.project, source).await?.is_none() {
+            return Ok(Lag { cursor, waiting: Some(to_compute), newest: 0, interrupted });
+        }
         let table = self.tables.open(&project.catalog.project, source).await?;
-        let cursor = self.online.cursor(id)?;
-        let waiting = match table.has_history() {
+        let mut waiting = match table.has_history() {
             true => Some(table.waiting_since(cursor.map(|cursor| cursor.version)).await?),
             false => None,
         };
-        let interrupted = self.online.progress(id)?.is_some();
+        if let Some(waiting) = waiting.as_mut().filter(|_| to_compute.versions > 0) {
+            waiting.versions += to_compute.versions;
+        }
         Ok(Lag { cursor, waiting, newest: table.version(), interrupted })
     }
 

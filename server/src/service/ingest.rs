@@ -1,11 +1,14 @@
 //! Ingest: record batches into a managed table, all or nothing, once per batch id.
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use tidegate_offline::ingest::Rules;
 use tidegate_offline::table::{AppendRequest, Incoming};
 use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::{Batches, Error, Principal, Result, Tidegate};
 
@@ -48,6 +51,10 @@ impl Tidegate {
     pub async fn ingest(&self, principal: &Principal, request: IngestRequest, batches: Batches) -> Result<Ingested> {
         let project = self.project(&request.project).await?;
         let source = target(&project.catalog, &request.target)?;
+        if let Location::Query(_) = source.location {
+            let message = format!("source `{}` is a query; write to the sources that it reads", source.name);
+            return Err(Error::new(ErrorKind::Precondition, message));
+        }
         if source.location != Location::Managed {
             let message = format!(
                 "source `{}` is a table that Tidegate only reads; write it with the tool that owns it, or make the source \
@@ -64,10 +71,11 @@ impl Tidegate {
             given => given.to_owned(),
         };
         let append = AppendRequest { batch_id: batch_id.clone(), rules };
-        let incoming =
-            Incoming { schema: batches.schema, batches: batches.stream.map(|batch| batch.map_err(Into::into)).boxed() };
+        let checked = self.without_erased(&request.project, &source.name, batches.stream);
+        let incoming = Incoming { schema: batches.schema, batches: checked };
         let plans = self.plans.clone();
         let appended = self.plans.run(async move { table.append(&plans, append, incoming).await }).await?;
+        reach(Failpoint::BeforeIngestAck);
         if !appended.already {
             self.telemetry.ingested(&request.project, &source.name, appended.rows);
         }
@@ -88,6 +96,25 @@ impl Tidegate {
             batch_id,
             ignored_columns,
         })
+    }
+}
+
+impl Tidegate {
+    /// The batches, until one has rows of an entity that was erased.
+    fn without_erased(
+        &self,
+        project: &str,
+        source: &str,
+        batches: BoxStream<'static, Result<RecordBatch>>,
+    ) -> BoxStream<'static, std::result::Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>> {
+        let (erasures, project, source, mut rows) = (self.erasures.clone(), project.to_owned(), source.to_owned(), 0);
+        let check = move |batch: Result<RecordBatch>| {
+            let batch = batch?;
+            erasures.check(&project, &source, &batch, rows)?;
+            rows += batch.num_rows() as u64;
+            Ok(batch)
+        };
+        batches.map(check).boxed()
     }
 }
 

@@ -117,7 +117,13 @@ impl Tidegate {
         let names = [start.view.clone()];
         let view = online_views(&project.catalog, &names)?.remove(0);
         let claim = self.claim_for(start, registration).await?;
-        let mut work = self.work(&project, view, claim).await?;
+        let mut work = tokio::select! {
+            work = self.work(&project, view, claim) => work?,
+            () = start.cancel.cancelled() => {
+                return Err(Error::new(ErrorKind::Cancelled, "the job was cancelled"));
+            }
+            () = registration.stopping() => return Err(Error::new(ErrorKind::Unavailable, "the server stops")),
+        };
         work.full = start.full;
         // One report ahead: what it says is noted before the next is made.
         let (reports, mut received) = mpsc::channel(1);
@@ -142,6 +148,7 @@ impl Tidegate {
         let catalog = &project.catalog;
         let missing = || Error::internal(format!("view `{}` has no source", view.name));
         let source = catalog.sources.get(&view.source).ok_or_else(missing)?;
+        self.queries.refresh(catalog, &source.name, false).await?;
         let table = self.tables.open(&catalog.project, source).await?;
         let id = self.view_id(project, view)?;
         let subject = Subject { catalog, view, source };

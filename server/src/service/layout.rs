@@ -26,7 +26,7 @@ impl Tidegate {
     pub async fn compact_table(&self, principal: &Principal, project: &str, name: &str) -> Result<(String, Compacted)> {
         let project = self.project(project).await?;
         let source = ingest::target(&project.catalog, name)?;
-        if source.location != Location::Managed {
+        if !matches!(source.location, Location::Managed | Location::Query(_)) {
             let message = format!(
                 "source `{}` is a table that Tidegate only reads; compact it with the tool that owns it, or make the source \
                  `table: managed`",
@@ -35,7 +35,8 @@ impl Tidegate {
             return Err(Error::new(ErrorKind::Precondition, message));
         }
         let keys = shared_keys(&project, source, name);
-        let layout = Layout { keys, event_time: source.event_time.clone(), up_to: self.reached(&project, source) };
+        let layout =
+            Layout { keys, event_time: source.event_time.clone(), up_to: self.reached(&project, source).await };
         let table = self.tables.open(&project.catalog.project, source).await?;
         let (plans, on) = (self.plans.clone(), self.plans.clone());
         let done = plans.run(async move { table.compact(&on, layout).await }).await?;
@@ -72,8 +73,13 @@ impl Tidegate {
         }
         let project = self.project(project).await?;
         let source = ingest::target(&project.catalog, name)?;
-        let keep = self.sealed_versions(&project.catalog.project, &source.name).await?;
+        let mut keep = self.sealed_versions(&project.catalog.project, &source.name).await?;
         let table = self.tables.open(&project.catalog.project, source).await?;
+        if let Location::Query(_) = source.location {
+            // A seal may be of the table of an earlier recipe, which this leaves alone.
+            let newest = table.snapshot(None).await?.version;
+            keep.retain(|version| *version <= newest);
+        }
         let vacuum = Vacuum { now: self.clock.now(), older_than, keep: keep.clone(), dry_run };
         let done = self.plans.clone().run(async move { table.vacuum(&vacuum).await }).await?;
         tracing::info!(
@@ -101,14 +107,17 @@ impl Tidegate {
         Ok((source.name.clone(), table.snapshot(None).await?.stats(&columns)))
     }
 
-    /// The version that every online view on a source has materialized; `None` where none has begun.
-    fn reached(&self, project: &Versioned, source: &Source) -> Option<i64> {
+    /// The version that every online view on a source has materialized, and every query that reads it has computed; `None` where
+    /// none has begun.
+    async fn reached(&self, project: &Versioned, source: &Source) -> Option<i64> {
         let views = views_of(project, source).filter(|view| view.online);
         let cursor = |view: &Arc<FeatureView>| {
             let id = self.view_id(project, view).ok()?;
             self.online.cursor(id).ok().flatten()
         };
-        views.filter_map(cursor).map(|cursor| cursor.version).min()
+        let materialized = views.filter_map(cursor).map(|cursor| cursor.version).min();
+        let computed = self.queries.reached(&project.catalog, source).await;
+        materialized.into_iter().chain(computed).min()
     }
 }
 

@@ -228,6 +228,7 @@ fn failures_last(followed: Vec<BoxStream<'static, Step>>) -> BoxStream<'static, 
             }
         }
     })
+    .fuse()
     .boxed()
 }
 

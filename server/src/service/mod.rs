@@ -1,16 +1,20 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
 //! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push`, `kafka` and `online`. Every method takes the caller's
+//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push`, `kafka`, `online`,
+//! `erase`, `retire`, `backup` and `rebuild`. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
 mod admission;
 mod as_of;
 mod audit;
+mod backup;
 mod batches;
 mod definitions;
 mod derivations;
 mod diff;
+mod erase;
+mod erasures;
 mod error;
 mod explain;
 mod expressions;
@@ -20,12 +24,16 @@ mod jobs;
 mod kafka;
 mod keys;
 mod layout;
+mod lifecycle;
 mod lockstep;
 mod materialize;
 mod online;
 mod parity;
 mod principal;
 mod push;
+mod rebuild;
+mod retire;
+mod queries;
 mod sealed;
 mod spines;
 mod sql;
@@ -33,11 +41,15 @@ mod tables;
 mod training_set;
 mod work;
 
+pub use crate::backup::{BackedUpTable, BackedUpView, Manifest};
 pub use crate::jobs::{Cause, Failure, Filter as JobFilter, Job, State as JobState, Watch as JobWatch};
+pub use crate::receipts::{ErasedSource, ErasedView, Receipt, SealedLoss};
 pub use crate::sealed::{Options, Origin, Sealed, SealedSpine};
 pub use audit::AuditRequest;
+pub use backup::{BackupProgress, BackupRequest};
 pub use batches::Batches;
 pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
+pub use erase::{EraseProgress, EraseRequest};
 pub use error::{Error, Result};
 pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome, WindowSource};
 pub use freshness::{Freshness, ViewStatus};
@@ -47,6 +59,9 @@ pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan,
 pub use parity::{Mismatch, Parity, ViewParity};
 pub use principal::Principal;
 pub use push::{Applied as AppliedPush, Flushed, PushOutcome, PushRequest, PushTo, Quarantined};
+pub use rebuild::RebuildProgress;
+pub use retire::{Dropped, Retained};
+pub use queries::{LineageStep, Place, SourceRefreshed};
 pub use sealed::{Difference, SealProgress, SealRequest, Verdict, VerifyProgress, What};
 pub use sql::{Prepared, TableInfo};
 pub use tidegate_offline::point_in_time::Counts;
@@ -67,12 +82,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::jobs::{Jobs, Scheduler};
 use crate::materialize::Claims;
+use crate::receipts::Receipts;
 use crate::registry::{self, Registry, Versioned};
 use crate::sealed::SealedSets;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use admission::Admission;
+use erasures::Erasures;
 use online::Lookups;
+use queries::Queries;
 use spines::Spines;
 use tables::Tables;
 
@@ -86,6 +104,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Sealed training sets.
     pub sealed: SealedSets,
+    /// Receipts of erasures.
+    pub(crate) receipts: Receipts,
     /// Memory, spill space and threads of query plans.
     pub plans: Arc<Runtime>,
     /// The online tier.
@@ -106,12 +126,18 @@ pub struct Parts {
 pub struct Tidegate {
     clock: Clock,
     telemetry: Arc<Telemetry>,
-    registry: Registry,
+    registry: Arc<Registry>,
     sealed: Arc<SealedSets>,
+    receipts: Receipts,
+    /// Keeps erased entities out of tables.
+    erasures: Erasures,
+    /// Held by work that concerns the whole data folder.
+    lifecycle: Arc<tokio::sync::Mutex<()>>,
     plans: Arc<Runtime>,
     online: Arc<Store>,
     shutdown: Shutdown,
     tables: Arc<Tables>,
+    queries: Queries,
     spines: Spines,
     lookups: Lookups,
     jobs: Jobs,
@@ -135,6 +161,7 @@ impl Tidegate {
             telemetry,
             registry,
             sealed,
+            receipts,
             plans,
             online,
             jobs,
@@ -143,16 +170,23 @@ impl Tidegate {
             spill_dir,
             settings,
         } = parts;
+        let registry = Arc::new(registry);
+        let erasures = Erasures::new(registry.clone(), online.clone());
+        let tables = Arc::new(Tables::new(tables_dir, settings.tables.roots.clone(), erasures.clone()));
         Self {
             clock,
             telemetry,
             registry,
             sealed: Arc::new(sealed),
+            receipts,
+            lifecycle: Arc::default(),
+            queries: Queries::new(plans.clone(), tables.clone()),
             plans,
             lookups: Lookups::new(online.path()),
             online,
             shutdown,
-            tables: Arc::new(Tables::new(tables_dir, settings.tables.roots.clone())),
+            tables,
+            erasures,
             spines: Spines::new(spill_dir.join("spines"), &settings.spines),
             me: OnceLock::new(),
             pushes: push::Pushes::new(&settings.push),
@@ -193,6 +227,14 @@ impl Tidegate {
         self.telemetry.cache(&stats);
         self.telemetry.outbox(&self.online.feeds(), self.clock.now());
         self.telemetry.encode()
+    }
+
+    /// Brings what must be known before anything is written into memory: refuses again what was erased.
+    ///
+    /// # Errors
+    /// Receipts can't be read, or one is damaged.
+    pub async fn prepare(&self) -> Result<()> {
+        self.dig_graves().await
     }
 
     /// Reads every project's newest definitions. A project whose files are damaged is logged and answers with that error; the

@@ -11,6 +11,7 @@ use tidegate_online::{LookupFeature, LookupOptions, LookupSpec, LookupView, View
 use tidegate_schemas::catalog::{Catalog, ResolvedView, Selection};
 use tidegate_schemas::definition::{Column, FeatureView};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
@@ -302,7 +303,8 @@ impl Tidegate {
                 );
                 self.online.remove(&catalog.project, &view.name)?;
             }
-            by_view.insert(view.name.clone(), self.online.register(&layout(catalog, view))?);
+            let id = self.online.register_renamed(&layout(catalog, view), &renamed(view))?;
+            by_view.insert(view.name.clone(), id);
             now.insert(view.name.clone(), derivation);
         }
         // What is gone may come back: its rows are still there.
@@ -310,6 +312,7 @@ impl Tidegate {
             now.entry(name.clone()).or_insert_with(|| derivation.clone());
         }
         if now != before {
+            reach(Failpoint::AfterRegistration);
             self.lookups.derivations.record(&catalog.project, now)?;
         }
         Ok(by_view)
@@ -359,6 +362,13 @@ fn not_online(view: &str) -> Error {
 
 fn definitions_changed() -> Error {
     Error::new(ErrorKind::Unavailable, "the definitions have just changed; try again")
+}
+
+/// Features that had other names, as new and old ones.
+fn renamed(view: &FeatureView) -> Vec<(String, String)> {
+    let pair =
+        |feature: &tidegate_schemas::definition::Feature| Some((feature.name.clone(), feature.renamed_from.clone()?));
+    view.features.iter().filter_map(pair).collect()
 }
 
 /// The view's rows as the online tier stores them.

@@ -76,7 +76,7 @@ impl Tidegate {
                     true => collect_events(expected, columns, &snapshot).await?,
                     false => {
                         let (found, newest) = mpsc::channel(BATCHES_AHEAD);
-                        let (spec, seen) = (columns.latest(now, false), Seen::default());
+                        let (spec, seen) = (columns.latest(now, false), Arc::new(Seen::default()));
                         let (collected, ()) = tokio::try_join!(collect(expected, columns, newest), async {
                             Ok(latest(&plans, &snapshot, &snapshot.files, &spec, found, &seen).await?)
                         })?;

@@ -347,7 +347,8 @@ impl Again {
 
 fn damaged_spine(set: &Sealed, source: Option<Error>) -> Error {
     let message = format!(
-        "the stored spine of sealed set `{}` is damaged; restore it from a backup, or delete the set",
+        "the stored spine of sealed set `{}` is not what was sealed: an entity was erased from it since, or it is damaged; delete \
+         the set, or restore it from a backup",
         set.name
     );
     let error = Error::new(ErrorKind::Corrupt, message);

@@ -84,6 +84,23 @@ impl Spool {
         Ok(digester.finish())
     }
 
+    /// Writes what `keep` leaves of each batch to the file of another spool.
+    ///
+    /// # Errors
+    /// The file is damaged, or the other can't be written.
+    pub(super) fn filter_into(
+        &self,
+        to: &Self,
+        mut keep: impl FnMut(&RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<()> {
+        let file = File::create(&to.path).map_err(unwritable)?;
+        let mut writer = StreamWriter::try_new_buffered(file, &self.schema)?;
+        for batch in self.reader()? {
+            writer.write(&keep(&batch?)?)?;
+        }
+        Ok(writer.finish()?)
+    }
+
     fn reader(&self) -> Result<StreamReader<BufReader<File>>> {
         let file = File::open(&self.path).map_err(unwritable)?;
         Ok(StreamReader::try_new(BufReader::new(file), None)?)
@@ -160,6 +177,14 @@ impl Spines {
     /// Forgets spines whose time is over.
     pub(super) fn forget_expired(&self, now: Micros) {
         self.kept.lock().retain(|_, kept| kept.expires_at > now);
+    }
+
+    /// Forgets all spines of a project, and says how many those were.
+    pub(super) fn forget(&self, project: &str) -> u64 {
+        let mut kept = self.kept.lock();
+        let before = kept.len();
+        kept.retain(|_, spine| spine.project != project);
+        (before - kept.len()) as u64
     }
 
     fn failed(&self, error: arrow::error::ArrowError) -> Error {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use tidegate_offline::query::{Limits, NamedTable, Namespace, Sql, TrainingSet, TrainingSetCall};
+use tidegate_offline::query::{Limits, MissingTable, NamedTable, Namespace, Sql, TrainingSet, TrainingSetCall};
 use tidegate_schemas::catalog::{Catalog, Selection};
-use tidegate_schemas::definition::FeatureView;
+use tidegate_schemas::definition::{FeatureView, Location, Source};
+use tidegate_schemas::error::ErrorKind;
 
 use super::training_set::{counted, join};
 use super::{Batches, Error, Principal, Result, Tidegate};
@@ -93,7 +94,7 @@ impl Tidegate {
             let table = match self.tables.open(&catalog.project, source).await {
                 Ok(table) => table,
                 Err(error) => {
-                    missing.push(error);
+                    missing.extend(without_table(catalog, source, &error));
                     continue;
                 }
             };
@@ -112,10 +113,8 @@ impl Tidegate {
             let name = table.name().to_owned();
             tables.push(NamedTable { namespace: Namespace::Sources, name, table, columns: None });
         }
-        for error in missing {
-            tracing::warn!(project = catalog.project, error = error.chain(), "a table can't be queried");
-        }
-        Ok(Sql::new(&self.plans, &catalog.project, tables, Some(self.training_set_function(project)))?)
+        let training_set = Some(self.training_set_function(project));
+        Ok(Sql::lacking(&self.plans, &catalog.project, tables, missing, training_set)?)
     }
 
     /// What `training_set('service', 'SELECT …')` in a query does.
@@ -143,9 +142,19 @@ impl Tidegate {
     }
 }
 
+/// The names that a table that can't be opened would have; whoever uses one is told why it has none.
+fn without_table(catalog: &Catalog, source: &Source, error: &Error) -> Vec<MissingTable> {
+    if error.kind != ErrorKind::Precondition || !matches!(source.location, Location::Query(_)) {
+        tracing::warn!(project = catalog.project, error = error.chain(), "a table can't be queried");
+    }
+    let views = catalog.views.values().filter(|view| view.source == source.name);
+    let names = views.map(|view| (Namespace::Views, &view.name)).chain([(Namespace::Sources, &source.name)]);
+    names.map(|(namespace, name)| MissingTable { namespace, name: name.clone(), why: error.chain() }).collect()
+}
+
 /// A view in SQL: its keys, the times, its features, each under the definition's name; where those are over windows, the
 /// columns that they are computed from.
-fn shown_columns(catalog: &Catalog, view: &FeatureView) -> Vec<(String, String)> {
+pub(super) fn shown_columns(catalog: &Catalog, view: &FeatureView) -> Vec<(String, String)> {
     let mut shown: Vec<(String, String)> = Vec::new();
     let mut show = |column: &str, name: &str| {
         if shown.iter().all(|(_, taken)| taken != name) {

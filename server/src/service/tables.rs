@@ -10,20 +10,29 @@ use tidegate_schemas::definition::{self, Column, Source};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::types::DataType;
 
+use super::erasures::Erasures;
 use super::push::QUARANTINE;
 use super::{Error, Result};
+
+/// Folder of the tables that queries fill, beside those of managed sources; no source can have its name.
+const QUERIES: &str = "_queries";
+
+/// Characters of a recipe that name its table.
+const RECIPE_CHARS: usize = 16;
 
 /// Handles on tables by project and source. A handle follows its table; it is replaced when the source moves.
 #[derive(Debug)]
 pub(super) struct Tables {
     managed: PathBuf,
     roots: Vec<String>,
+    /// What appends must leave out.
+    erasures: Erasures,
     open: Mutex<HashMap<(String, String), (Location, Table)>>,
 }
 
 impl Tables {
-    pub(super) fn new(managed: PathBuf, roots: Vec<String>) -> Self {
-        Self { managed, roots, open: Mutex::default() }
+    pub(super) fn new(managed: PathBuf, roots: Vec<String>, erasures: Erasures) -> Self {
+        Self { managed, roots, erasures, open: Mutex::default() }
     }
 
     /// The handle of a source's table.
@@ -31,6 +40,9 @@ impl Tables {
     /// # Errors
     /// Nothing there, or outside the roots.
     pub(super) async fn open(&self, project: &str, source: &Source) -> Result<Table> {
+        if let definition::Location::Query(_) = source.location {
+            return self.computed(project, source).await?.ok_or_else(|| not_computed(source));
+        }
         let location = self.locate(project, source)?;
         let key = (project.to_owned(), source.name.clone());
         if let Some((known, table)) = self.open.lock().get(&key)
@@ -69,13 +81,57 @@ impl Tables {
         }
     }
 
+    /// The table that a query has filled; `None` where it has not yet.
+    ///
+    /// # Errors
+    /// The table can't be opened.
+    pub(super) async fn computed(&self, project: &str, source: &Source) -> Result<Option<Table>> {
+        match self.is_there(project, source) {
+            true => {
+                let table = self.to_fill(project, source, &[]).await?;
+                // The version that made it has no rows.
+                let filled = table.version() > 0 || table.snapshot(None).await?.version > 0;
+                Ok(filled.then_some(table))
+            }
+            false => Ok(None),
+        }
+    }
+
     fn quarantine_location(&self, project: &str) -> Location {
         Location::Delta(self.managed.join(project).join(QUARANTINE))
+    }
+
+    /// The table of a query, to be filled; it is made with these columns where it is not there.
+    ///
+    /// # Errors
+    /// The table can't be made or opened.
+    pub(super) async fn to_fill(&self, project: &str, source: &Source, columns: &[Column]) -> Result<Table> {
+        let location = self.locate(project, source)?;
+        let key = (project.to_owned(), source.name.clone());
+        let there = location.path().join("_delta_log").is_dir();
+        if there
+            && let Some((known, table)) = self.open.lock().get(&key)
+            && *known == location
+        {
+            return Ok(table.clone());
+        }
+        let table = Table::open_filled(&source.name, &location, (!there).then_some(columns)).await?;
+        self.open.lock().insert(key, (location, table.clone()));
+        Ok(table)
     }
 
     /// Whether a managed table's folder is there.
     pub(super) fn is_there(&self, project: &str, source: &Source) -> bool {
         self.locate(project, source).is_ok_and(|location| location.path().join("_delta_log").is_dir())
+    }
+
+    /// The folders of managed tables that a project has, with or without a definition.
+    pub(super) fn folders(&self, project: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.managed.join(project)).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut names: Vec<String> = folders.map(|folder| folder.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Creates or widens a managed table; for any other, checks that it has what the definitions name.
@@ -89,8 +145,13 @@ impl Tables {
             let mut required = catalog.key_columns(source);
             required.insert(source.event_time.clone());
             let table = Table::open_or_create(&source.name, &location, &columns, &required).await?;
+            table.guard(self.erasures.guard(&catalog.project, &source.name));
             let key = (catalog.project.clone(), source.name.clone());
             self.open.lock().insert(key, (location, table));
+            return Ok(());
+        }
+        if matches!(source.location, definition::Location::Query(_)) {
+            // Made when it is first filled; what it reads is held against its query before.
             return Ok(());
         }
         let table = self.open(&catalog.project, source).await?;
@@ -123,12 +184,10 @@ impl Tables {
             definition::Location::Managed => Ok(Location::Delta(self.managed.join(project).join(&source.name))),
             definition::Location::Delta(uri) => self.inside_roots(source, uri).map(Location::Delta),
             definition::Location::Parquet(uri) => self.inside_roots(source, uri).map(Location::Parquet),
-            definition::Location::Query(_) => {
-                let message = format!(
-                    "source `{}` is a query, which has no table of its own to read; write its rows into a table",
-                    source.name
-                );
-                Err(Error::new(ErrorKind::Unsupported, message))
+            // Rows of one recipe are not those of another.
+            definition::Location::Query(query) => {
+                let recipe: String = query.recipe.chars().take(RECIPE_CHARS).collect();
+                Ok(Location::Delta(self.managed.join(project).join(QUERIES).join(&source.name).join(recipe)))
             }
         }
     }
@@ -154,6 +213,15 @@ impl Tables {
         }
         real.ok_or_else(|| missing(source, &asked))
     }
+}
+
+fn not_computed(source: &Source) -> Error {
+    let message = format!(
+        "source `{0}` is a query whose rows were not computed yet: `tidegate refresh {0}` computes them, as does materializing a \
+         view of it",
+        source.name
+    );
+    Error::new(ErrorKind::Precondition, message)
 }
 
 fn missing(source: &Source, path: &Path) -> Error {

@@ -3,6 +3,7 @@
 mod as_of;
 pub(crate) mod bench;
 mod computed;
+mod evolve;
 mod jobs;
 pub(crate) mod windowed_sets;
 mod windows;

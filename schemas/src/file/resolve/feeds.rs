@@ -59,7 +59,7 @@ impl Resolver<'_> {
                 self.report(item, &path, format!("`{name}` is listed twice"), Some("remove one".to_owned()));
             }
         }
-        Query { sql: query.sql.clone(), from }
+        Query { sql: query.sql.clone(), from, recipe: String::new() }
     }
 
     /// What a name that a query reads stands for; both kinds are known by name before either is resolved.

@@ -36,7 +36,11 @@ impl Resolver<'_> {
         let by_name: BTreeMap<&str, &Item<v1::Source>> =
             items.sources.iter().rev().map(|item| (item.value.name.as_str(), item)).collect();
         self.windows_read(&reads, &by_name);
+        let before = self.reported;
         self.circles(&reads, &by_name);
+        if self.reported == before {
+            self.catalog.fill_in_recipes();
+        }
     }
 
     /// The values of windows are there at any time one asks for; they are no rows.

@@ -263,6 +263,7 @@ fn random_catalog(rng: &mut StdRng) -> Catalog {
         let service = random_service(rng, index, &catalog);
         catalog.services.insert(service.name.clone(), Arc::new(service));
     }
+    catalog.fill_in_recipes();
     catalog
 }
 
@@ -273,6 +274,7 @@ fn random_source(rng: &mut StdRng, index: usize) -> Source {
         2 if index > 0 => Location::Query(Query {
             sql: format!("SELECT * FROM s0 -- {}", random_text(rng)),
             from: (0..index).rev().map(|other| Relation::Source(format!("s{other}"))).collect(),
+            recipe: String::new(),
         }),
         _ => Location::Parquet(format!("s3://bucket/{index}")),
     };

@@ -14,7 +14,7 @@ use crate::table::schema::{convert, reads_as};
 
 /// How an incoming column becomes a column of the table.
 #[derive(Debug, Clone)]
-pub(super) struct Conversion {
+pub(crate) struct Conversion {
     target: DataType,
     arrow: Arrow,
     how: How,
@@ -36,7 +36,7 @@ enum How {
 
 impl Conversion {
     /// The conversion from an Arrow type, if values of it can be exact values of the target.
-    pub(super) fn find(from: &Arrow, target: &DataType) -> Option<Self> {
+    pub(crate) fn find(from: &Arrow, target: &DataType) -> Option<Self> {
         let arrow = target.to_arrow();
         let from = match from {
             Arrow::Dictionary(_, value) => value.as_ref(),
@@ -65,12 +65,12 @@ impl Conversion {
     }
 
     /// The target's name in messages.
-    pub(super) fn target(&self) -> String {
+    pub(crate) fn target(&self) -> String {
         self.target.to_string()
     }
 
     /// The converted column, and the rows whose values don't fit (null there).
-    pub(super) fn apply(&self, column: &ArrayRef) -> (ArrayRef, Vec<usize>) {
+    pub(crate) fn apply(&self, column: &ArrayRef) -> (ArrayRef, Vec<usize>) {
         let unwrapped = match column.data_type() {
             Arrow::Dictionary(_, value) => lenient(column, value),
             _ => column.clone(),

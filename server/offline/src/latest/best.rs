@@ -22,8 +22,9 @@ const EXPECTED_MAX: usize = 1 << 22;
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() + 10;
 
 /// Keys and their best observations.
-pub(super) struct Best<'a> {
-    files: &'a [DataFile],
+pub(super) struct Best {
+    /// Version and order of each file: what its rows' addresses begin with.
+    files: Vec<(i64, u32)>,
     hasher: RandomState,
     numbers: HashTable<u32>,
     entries: Vec<Vec<Entry>>,
@@ -52,12 +53,19 @@ pub(super) struct Candidate {
     pub(super) row: u64,
 }
 
-impl<'a> Best<'a> {
-    pub(super) fn new(files: &'a [DataFile]) -> Self {
-        let rows: u64 = files.iter().map(|file| file.rows.unwrap_or(0)).sum();
+impl Best {
+    /// For one of `shares` of the files' keys.
+    pub(super) fn new(files: &[DataFile], shares: u64, hasher: RandomState) -> Self {
+        let rows: u64 = files.iter().map(|file| file.rows.unwrap_or(0)).sum::<u64>() / shares;
         let expected = usize::try_from(rows).unwrap_or(usize::MAX).min(EXPECTED_MAX);
         let (numbers, entries, keys) = (HashTable::with_capacity(expected), Vec::new(), Vec::new());
-        Self { files, hasher: RandomState::new(), numbers, entries, keys }
+        let files = files.iter().map(|file| (file.added_version, file.order)).collect();
+        Self { files, hasher, numbers, entries, keys }
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     /// Distinct keys.
@@ -65,14 +73,14 @@ impl<'a> Best<'a> {
         self.numbers.len()
     }
 
-    /// Takes a candidate for a key. `grow` is asked before a key is added.
+    /// Takes a candidate for a key of this hash. `grow` is asked before a key is added.
     pub(super) fn take<E>(
         &mut self,
+        hash: u64,
         key: &[u8],
         candidate: Candidate,
         grow: impl FnOnce(usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        let hash = self.hasher.hash_one(key);
         let is = |entry: &Entry| entry.hash == hash && bytes(&self.keys, entry) == key;
         let found = self.numbers.find(hash, |&number| is(self.entry(number))).copied();
         if let Some(number) = found {
@@ -131,8 +139,8 @@ impl<'a> Best<'a> {
     }
 
     fn rank(&self, candidate: Candidate) -> Rank {
-        let file = &self.files[candidate.file];
-        let address = Address { version: file.added_version, file: file.order, row: candidate.row };
+        let (version, file) = self.files[candidate.file];
+        let address = Address { version, file, row: candidate.row };
         Rank { event: candidate.event, created: candidate.created, address }
     }
 }

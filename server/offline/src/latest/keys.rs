@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
@@ -24,7 +26,7 @@ const BATCH_KEYS: usize = 8192;
 pub struct Keys {
     converter: RowConverter,
     schema: Arc<Schema>,
-    found: HashMap<Vec<u8>, bool, ahash::RandomState>,
+    found: HashMap<Vec<u8>, AtomicBool, ahash::RandomState>,
     memory: MemoryReservation,
 }
 
@@ -51,7 +53,7 @@ impl Keys {
         };
         if spec.keys.is_empty() {
             // A global view has one key, and any row is of it.
-            keys.found.extend((!removed.is_empty()).then(|| (Vec::new(), false)));
+            keys.found.extend((!removed.is_empty()).then(|| (Vec::new(), AtomicBool::new(false))));
             return Ok(Some(keys));
         }
         for rows in removed {
@@ -86,14 +88,14 @@ impl Keys {
     /// What Arrow refuses.
     pub fn gone(&self) -> Result<Vec<RecordBatch>> {
         let mut gone: Vec<&[u8]> =
-            self.found.iter().filter(|(_, found)| !**found).map(|(key, _)| key.as_slice()).collect();
+            self.found.iter().filter(|(_, found)| !found.load(Relaxed)).map(|(key, _)| key.as_slice()).collect();
         gone.sort_unstable();
         gone.chunks(BATCH_KEYS).map(|keys| self.columns(keys)).collect()
     }
 
     /// Whether a key is one of them; from now on it counts as found.
-    pub(super) fn meet(&mut self, key: &[u8]) -> bool {
-        self.found.get_mut(key).map(|found| *found = true).is_some()
+    pub(super) fn meet(&self, key: &[u8]) -> bool {
+        self.found.get(key).map(|found| found.store(true, Relaxed)).is_some()
     }
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -107,7 +109,7 @@ impl Keys {
             if wanted > self.memory.size() {
                 self.memory.try_grow((wanted - self.memory.size()).max(RESERVE_BYTES))?;
             }
-            self.found.insert(row.as_ref().to_vec(), false);
+            self.found.insert(row.as_ref().to_vec(), AtomicBool::new(false));
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ fn spec() -> Spec {
 
 async fn all(runtime: &Runtime, snapshot: &Arc<Snapshot>, spec: &Spec) -> Result<Vec<RecordBatch>> {
     let (found, mut batches) = tokio::sync::mpsc::channel(1);
-    let (mut all, seen) = (Vec::new(), Seen::default());
+    let (mut all, seen) = (Vec::new(), Arc::new(Seen::default()));
     let collect = async {
         while let Some(Newest { version, batch }) = batches.recv().await {
             assert!(snapshot.files.iter().any(|file| file.added_version == version));

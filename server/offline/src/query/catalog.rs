@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::logical_expr::{LogicalPlanBuilder, ident};
 use tokio::sync::Mutex;
 
-use super::{NamedTable, Namespace};
+use super::{MissingTable, NamedTable, Namespace, ShownTable};
 use crate::error::{Error, Result};
+use crate::table::Table;
 use crate::table::snapshot::Snapshot;
 
 /// The schema that unqualified names are looked for in.
@@ -29,24 +30,54 @@ pub(super) struct ProjectCatalogs {
 }
 
 /// All tables by namespace and name.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tables {
-    by_name: BTreeMap<(Namespace, String), NamedTable>,
+    by_name: BTreeMap<(Namespace, String), Entry>,
+    /// Why names have no table now.
+    missing: BTreeMap<(Namespace, String), String>,
     snapshots: Mutex<HashMap<String, Arc<Snapshot>>>,
 }
 
+/// What stands behind a name.
+#[derive(Debug)]
+struct Entry {
+    rows: Rows,
+    /// The columns shown, and under which names; `None` for all.
+    columns: Option<Vec<(String, String)>>,
+}
+
+#[derive(Debug)]
+enum Rows {
+    /// The newest version when it is first asked for.
+    Newest(Table),
+    /// One version.
+    At(Arc<Snapshot>),
+}
+
 impl Tables {
-    pub(super) fn new(tables: Vec<NamedTable>) -> Result<Self> {
-        let mut by_name = BTreeMap::new();
-        for table in tables {
-            let name = (table.namespace, table.name.clone());
-            if by_name.contains_key(&name) {
-                let twice = format!("`{}.{}` is there twice", name.0.as_str(), name.1);
-                return Err(Error::Internal(twice));
-            }
-            by_name.insert(name, table);
+    pub(super) fn new(tables: Vec<NamedTable>, missing: Vec<MissingTable>) -> Result<Self> {
+        let missing = missing.into_iter().map(|it| ((it.namespace, it.name), it.why)).collect();
+        let mut all = Self { missing, ..Self::default() };
+        for NamedTable { namespace, name, table, columns } in tables {
+            all.insert(namespace, name, Entry { rows: Rows::Newest(table), columns })?;
         }
-        Ok(Self { by_name, snapshots: Mutex::default() })
+        Ok(all)
+    }
+
+    pub(super) fn shown(tables: Vec<ShownTable>) -> Result<Self> {
+        let mut all = Self::default();
+        for ShownTable { namespace, name, snapshot, columns } in tables {
+            all.insert(namespace, name, Entry { rows: Rows::At(snapshot), columns })?;
+        }
+        Ok(all)
+    }
+
+    fn insert(&mut self, namespace: Namespace, name: String, entry: Entry) -> Result<()> {
+        if self.by_name.contains_key(&(namespace, name.clone())) {
+            return Err(Error::Internal(format!("`{}.{name}` is there twice", namespace.as_str())));
+        }
+        self.by_name.insert((namespace, name), entry);
+        Ok(())
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &(Namespace, String)> {
@@ -62,25 +93,35 @@ impl Tables {
 
     /// A table as queries see it.
     pub(super) async fn provider(&self, namespace: Namespace, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(table) = self.by_name.get(&(namespace, name.to_owned())) else { return Ok(None) };
-        let snapshot = self.snapshot(table).await?;
+        let full_name = (namespace, name.to_owned());
+        if let Some(why) = self.missing.get(&full_name) {
+            return Err(Error::Sql(why.clone()));
+        }
+        let Some(entry) = self.by_name.get(&full_name) else { return Ok(None) };
+        let snapshot = self.snapshot(&entry.rows).await?;
         let provider = snapshot.provider();
-        let Some(columns) = &table.columns else { return Ok(Some(provider)) };
+        let Some(columns) = &entry.columns else { return Ok(Some(provider)) };
         for (column, _) in columns {
             snapshot.field(column)?;
         }
         let shown = columns.iter().map(|(column, name)| ident(column).alias(name));
-        let plan = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?.project(shown)?.build()?;
+        // The scan below is known by this name to whoever asks where columns come from.
+        let scanned = TableReference::partial(namespace.as_str(), name);
+        let plan = LogicalPlanBuilder::scan(scanned, provider_as_source(provider), None)?.project(shown)?.build()?;
         Ok(Some(Arc::new(ViewTable::new(plan, None))))
     }
 
-    async fn snapshot(&self, table: &NamedTable) -> Result<Arc<Snapshot>> {
+    async fn snapshot(&self, rows: &Rows) -> Result<Arc<Snapshot>> {
+        let table = match rows {
+            Rows::At(snapshot) => return Ok(snapshot.clone()),
+            Rows::Newest(table) => table,
+        };
         let mut known = self.snapshots.lock().await;
-        let source = table.table.name();
+        let source = table.name();
         if let Some(snapshot) = known.get(source) {
             return Ok(snapshot.clone());
         }
-        let snapshot = table.table.snapshot(None).await?;
+        let snapshot = table.snapshot(None).await?;
         known.insert(source.to_owned(), snapshot.clone());
         Ok(snapshot)
     }

@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::point_in_time::{Counts, in_order, undealt};
 use crate::runtime::Runtime;
 use crate::table::Table;
+use crate::table::snapshot::Snapshot;
 use catalog::{ProjectCatalogs, Tables};
 pub(crate) use functions::refusal;
 use limits::Limited;
@@ -70,6 +71,30 @@ pub struct NamedTable {
     /// Its rows. The newest version is taken when a query first names it, and kept for the life of the [`Sql`].
     pub table: Table,
     /// The columns shown, as (column of the table, name shown), in order; `None` shows all under their own names.
+    pub columns: Option<Vec<(String, String)>>,
+}
+
+/// A name that has no table now.
+#[derive(Debug, Clone)]
+pub struct MissingTable {
+    /// Where it would be listed.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: String,
+    /// What a query that names it is told.
+    pub why: String,
+}
+
+/// A table that queries may name, at one version.
+#[derive(Debug, Clone)]
+pub struct ShownTable {
+    /// Where it is listed.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: String,
+    /// Its rows.
+    pub snapshot: Arc<Snapshot>,
+    /// The columns shown, as in [`NamedTable::columns`].
     pub columns: Option<Vec<(String, String)>>,
 }
 
@@ -155,7 +180,33 @@ impl Sql {
         tables: Vec<NamedTable>,
         training_set: Option<TrainingSet>,
     ) -> Result<Self> {
-        let tables = Arc::new(Tables::new(tables)?);
+        Self::lacking(runtime, project, tables, Vec::new(), training_set)
+    }
+
+    /// The same, with names that are known and have no table now.
+    ///
+    /// # Errors
+    /// As [`Sql::new`].
+    pub fn lacking(
+        runtime: &Arc<Runtime>,
+        project: &str,
+        tables: Vec<NamedTable>,
+        missing: Vec<MissingTable>,
+        training_set: Option<TrainingSet>,
+    ) -> Result<Self> {
+        Ok(Self::with(runtime, project, Tables::new(tables, missing)?, training_set))
+    }
+
+    /// A gate onto tables at versions that are given; the function `training_set` is refused.
+    ///
+    /// # Errors
+    /// As [`Sql::new`].
+    pub fn over(runtime: &Arc<Runtime>, project: &str, tables: Vec<ShownTable>) -> Result<Self> {
+        Ok(Self::with(runtime, project, Tables::shown(tables)?, None))
+    }
+
+    fn with(runtime: &Arc<Runtime>, project: &str, tables: Tables, training_set: Option<TrainingSet>) -> Self {
+        let tables = Arc::new(tables);
         let config = runtime
             .config()
             .with_default_catalog_and_schema(project, catalog::UNQUALIFIED)
@@ -163,7 +214,7 @@ impl Sql {
         let state = runtime.state(config).with_catalog_list(Arc::new(ProjectCatalogs::new(project, tables.clone())));
         let session = SessionContext::new_with_state(state.build());
         let (runtime, project) = (runtime.clone(), project.to_owned());
-        Ok(Self { inner: Arc::new(Inner { runtime, project, tables, session, training_set }) })
+        Self { inner: Arc::new(Inner { runtime, project, tables, session, training_set }) }
     }
 
     /// The tables and views with their columns, views first.
@@ -196,6 +247,29 @@ impl Sql {
     pub async fn logical_plan(&self, query: &str) -> Result<LogicalPlan> {
         let (inner, query) = (self.inner.clone(), query.to_owned());
         self.inner.runtime.run(async move { inner.spine(&query, 0).await }).await
+    }
+
+    /// The logical plan of a `SELECT` without parameters.
+    ///
+    /// # Errors
+    /// As [`Sql::prepare`]; also for what is no `SELECT`, or has parameters.
+    pub(crate) async fn select(&self, query: &str) -> Result<LogicalPlan> {
+        let (inner, query) = (self.inner.clone(), query.to_owned());
+        let select = async move {
+            let plan = inner.plan(&query, 0).await?;
+            if !parameters::of(&plan)?.fields().is_empty() {
+                return Err(Error::Parameters(
+                    "a query of a source has no parameters; write the values out".to_owned(),
+                ));
+            }
+            match plan {
+                LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => {
+                    Err(Error::Sql("a query of a source is a SELECT".to_owned()))
+                }
+                plan => Ok(plan),
+            }
+        };
+        self.inner.runtime.run(select).await
     }
 
     /// The schema of a plan's result as [`Sql::run`] streams it, nullability included.

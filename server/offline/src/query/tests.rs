@@ -164,6 +164,30 @@ async fn whatever_is_not_a_query_is_refused() {
     assert!(!folder.path().join("secret.csv.out").exists());
 }
 
+/// A query is run, prepared, or taken as the spine of a training set: what one door refuses, all do.
+#[tokio::test]
+async fn every_door_refuses_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = sql(folder.path()).await;
+    for statement in [
+        "DELETE FROM weather",
+        "SELECT * FROM information_schema.df_settings",
+        "SELECT input_file_name() FROM weather",
+        "SELECT 1 WHERE EXISTS (SELECT repeat('x', 2000000000))",
+        "SELECT * FROM training_set('s', 'SELECT input_file_name() FROM weather')",
+    ] {
+        let doors = [
+            ("execute", run(&sql, statement).await.map(drop)),
+            ("prepare", sql.prepare(statement).await.map(drop)),
+            ("spine", sql.logical_plan(statement).await.map(drop)),
+        ];
+        for (door, answer) in doors {
+            let kind = answer.map_err(|error| error.kind());
+            assert_eq!(kind, Err(ErrorKind::Forbidden), "{door}: {statement}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn deep_and_long_expressions_are_refused_or_answered_never_fatal() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,8 @@ mod spool;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake::kernel::{Action, Add, Transaction};
@@ -22,6 +23,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::delta::{DeltaSource, delta_error};
 use super::snapshot::Snapshot;
@@ -176,11 +178,12 @@ impl Append {
             return Ok(outcome);
         }
         let (spool, rows) = self.check(incoming).await?;
+        let _no_erasure = self.table.appending.read().await;
         let (_, snapshot) = self.table.newest().await?;
         self.require_columns(&snapshot)?;
         let files = Unpublished::new(self.table.store());
-        let files = self.write(&snapshot, spool, files).await?;
-        self.commit(&snapshot, files, rows).await
+        let (files, refused) = self.write(&snapshot, spool, files).await?;
+        self.commit(&snapshot, files, rows - refused).await
     }
 
     /// Whether it happened already, by the newest state of the log.
@@ -225,14 +228,21 @@ impl Append {
         }
     }
 
-    async fn write(&self, snapshot: &Snapshot, spool: Spool, mut files: Unpublished) -> Result<Unpublished> {
+    /// Writes the rows, without those that the table's guard refuses; counts the refused.
+    async fn write(&self, snapshot: &Snapshot, spool: Spool, mut files: Unpublished) -> Result<(Unpublished, u64)> {
         let rules = &self.rules;
         let keys = rules.columns.iter().map(|column| &column.name).filter(|name| rules.keys.contains(*name));
         let order = keys.chain([&rules.event_time]).cloned().collect();
         let (schema, store) = (snapshot.schema.clone(), self.table.store().clone());
         let mut writer = FileWriter::new(&self.runtime, self.table.name(), schema, order, store);
+        let mut refused = 0;
         for batch in spool.read()? {
-            let written = writer.write(&batch?).await;
+            let (batch, left_out) = self.guarded(batch?)?;
+            refused += left_out;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let written = writer.write(&batch).await;
             files.adds = writer.written().to_vec();
             written?;
         }
@@ -243,7 +253,20 @@ impl Append {
                 return Err(error);
             }
         }
-        Ok(files)
+        Ok((files, refused))
+    }
+
+    /// A batch without the rows of entities that were erased since they were checked, and how many those are.
+    fn guarded(&self, batch: RecordBatch) -> Result<(RecordBatch, u64)> {
+        let Some(guard) = self.table.guard.get() else { return Ok((batch, 0)) };
+        let refused = guard.refused(&batch).map_err(Error::Incoming)?;
+        let count = refused.iter().filter(|refused| **refused).count() as u64;
+        if count == 0 {
+            return Ok((batch, 0));
+        }
+        tracing::warn!(table = self.table.name(), rows = count, "rows of erased entities are left out");
+        let kept: BooleanArray = refused.into_iter().map(|refused| Some(!refused)).collect();
+        Ok((filter_record_batch(&batch, &kept)?, count))
     }
 
     async fn commit(&self, written_for: &Snapshot, mut files: Unpublished, rows: u64) -> Result<Appended> {
@@ -263,6 +286,7 @@ impl Append {
             let version = snapshot.version + 1;
             // Whoever is dropped from here on can't tell whether the commit goes through: its files stay.
             let adds = std::mem::take(&mut files.adds);
+            reach(Failpoint::BeforeDeltaCommit);
             match self.commit_as(&delta, version, &adds, rows).await {
                 Ok(()) => return Ok(Appended { version, rows, already: false }),
                 Err(error) if lost_race(&error) => files.adds = adds,
@@ -327,6 +351,7 @@ pub(super) async fn commit_exactly(
         .into_prepared_commit_future()
         .await?
         .await?;
+    reach(Failpoint::AfterDeltaCommit);
     // What follows a commit, a checkpoint now and then, does not undo it.
     if let Err(error) = committed.await {
         tracing::warn!(table = table.name(), %error, "no checkpoint was written");

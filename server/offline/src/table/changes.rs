@@ -8,6 +8,7 @@
 //! changes a file's deletion vector                –                 the rows it has and the older one had not
 //! has change data                                 –                 the rows of its change files, and nothing else of it
 //! moves rows, as a compaction does                –                 –
+//! removes the rows of an erased entity            –                 –
 //! ```
 //! Removed rows need not be gone: a rewritten file has most of its rows again. Whoever reads their keys and then the newest row of
 //! each finds what is there now. A file that came and went in between counts as removed, for its rows may live on in another.
@@ -24,7 +25,7 @@ use super::append::{self, ChunkCommit};
 use super::delta::DeltaSource;
 use super::log::{ChangeFile, Commit};
 use super::snapshot::{DataFile, Snapshot};
-use super::{Source, Table};
+use super::{Source, Table, erase};
 use crate::error::{Error, Result};
 
 /// What became of a table's rows.
@@ -125,12 +126,31 @@ struct Said {
 }
 
 impl Said {
-    fn of(commits: &[(i64, Arc<Commit>)]) -> Self {
+    /// What commits after `from` say.
+    fn of(commits: &[(i64, Arc<Commit>)], from: i64) -> Self {
         let mut said = Self::default();
         for (version, commit) in commits {
-            said.take(*version, commit);
+            match erase::is_erasure(&commit.transactions) {
+                true => said.follow_erasure(commit, from),
+                false => said.take(*version, commit),
+            }
         }
         said
+    }
+
+    /// Rows that stay are as they were; who erased the others has seen to them. Of a file that holds only what came after `from` the
+    /// new one has what is new.
+    fn follow_erasure(&mut self, commit: &Commit, from: i64) {
+        for path in commit.removes.keys() {
+            self.new.remove(path);
+            self.added_by.remove(path);
+        }
+        for added in &commit.adds {
+            if let Some((version, _)) = added.address.filter(|(version, _)| *version > from) {
+                self.new.insert(added.path.clone());
+                self.added_by.insert(added.path.clone(), version);
+            }
+        }
     }
 
     fn take(&mut self, version: i64, commit: &Commit) {
@@ -165,7 +185,7 @@ impl DeltaSource {
                 None => return Ok(Since::Lost(Lost::Commit(version))),
             }
         }
-        let said = Said::of(&log);
+        let said = Said::of(&log, from);
         let before = match self.before(from, &said).await? {
             Ok(before) => before,
             Err(lost) => return Ok(Since::Lost(lost)),

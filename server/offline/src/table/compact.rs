@@ -22,9 +22,10 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::col;
-use deltalake::kernel::{Action, Add};
+use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::protocol::DeltaOperation;
 use futures::{StreamExt, TryStreamExt};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::append::{Unpublished, commit_exactly, lost_race};
 use super::delta::{DeltaSource, delta_error};
@@ -115,7 +116,13 @@ impl Compaction {
         }
         let bytes = |adds: &[Add]| adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let (files_after, bytes_after) = (files.adds.len() as u64, bytes(&files.adds));
-        let version = self.commit(&snapshot, merged, files).await?;
+        reach(Failpoint::BeforeCompactionCommit);
+        let how = Replace {
+            operation: DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 },
+            transactions: Vec::new(),
+            data_change: false,
+        };
+        let version = replace(&self.table, &snapshot, merged, files, how).await?;
         Ok(Compacted {
             version,
             files_before: merged.len() as u64,
@@ -160,36 +167,51 @@ impl Compaction {
         let rows = self.runtime.session().read_table(Arc::new(table))?.sort(order)?;
         Ok(rows.execute_stream().await?)
     }
+}
 
-    async fn commit(&self, written_for: &Snapshot, merged: &[DataFile], mut files: Unpublished) -> Result<i64> {
-        let _one = self.table.committing.lock().await;
-        let operation = DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 };
-        for _ in 0..COMMIT_ATTEMPTS {
-            let (delta, snapshot) = self.table.newest().await?;
-            let live: HashMap<&str, &DataFile> = snapshot.files.iter().map(|file| (file.path.as_ref(), file)).collect();
-            let same = |file: &DataFile| {
-                let now = live.get(file.path.as_ref());
-                now.is_some_and(|now| now.deleted_rows == file.deleted_rows)
-            };
-            if !merged.iter().all(same) || snapshot.schema != written_for.schema {
-                return Err(Error::Contended { table: self.table.name().to_owned() });
-            }
-            let state = delta.snapshot().map_err(|error| delta_error(self.table.name(), "committing", error))?;
-            let removed = merged.iter().map(|file| file.path.as_ref()).collect::<std::collections::HashSet<&str>>();
-            let views = state.snapshot().log_data();
-            let removes = views.iter().filter(|view| removed.contains(view.object_store_path().as_ref()));
-            let mut actions: Vec<Action> = removes.map(|view| Action::Remove(view.remove_action(false))).collect();
-            // Whoever is dropped from here on can't tell whether the commit goes through: its files stay.
-            let adds = std::mem::take(&mut files.adds);
-            actions.extend(adds.iter().cloned().map(Action::Add));
-            match commit_exactly(&self.table, &delta, actions, Vec::new(), operation.clone()).await {
-                Ok(()) => return Ok(snapshot.version + 1),
-                Err(error) if lost_race(&error) => files.adds = adds,
-                Err(error) => return Err(delta_error(self.table.name(), "committing", error)),
-            }
+/// How a commit that replaces files calls itself.
+pub(super) struct Replace {
+    pub(super) operation: DeltaOperation,
+    pub(super) transactions: Vec<Transaction>,
+    /// Whether other rows are in the table afterwards.
+    pub(super) data_change: bool,
+}
+
+/// Puts files in the place of others, unless those or the columns have changed since they were read; gives the version.
+pub(super) async fn replace(
+    table: &DeltaSource,
+    written_for: &Snapshot,
+    replaced: &[DataFile],
+    mut files: Unpublished,
+    how: Replace,
+) -> Result<i64> {
+    let _one = table.committing.lock().await;
+    for _ in 0..COMMIT_ATTEMPTS {
+        let (delta, snapshot) = table.newest().await?;
+        let live: HashMap<&str, &DataFile> = snapshot.files.iter().map(|file| (file.path.as_ref(), file)).collect();
+        let same = |file: &DataFile| {
+            let now = live.get(file.path.as_ref());
+            now.is_some_and(|now| now.deleted_rows == file.deleted_rows)
+        };
+        if !replaced.iter().all(same) || snapshot.schema != written_for.schema {
+            return Err(Error::Contended { table: table.name().to_owned() });
         }
-        Err(Error::Contended { table: self.table.name().to_owned() })
+        let state = delta.snapshot().map_err(|error| delta_error(table.name(), "committing", error))?;
+        let removed = replaced.iter().map(|file| file.path.as_ref()).collect::<std::collections::HashSet<&str>>();
+        let views = state.snapshot().log_data();
+        let removes = views.iter().filter(|view| removed.contains(view.object_store_path().as_ref()));
+        let remove = |view: deltalake::kernel::LogicalFileView| Action::Remove(view.remove_action(how.data_change));
+        let mut actions: Vec<Action> = removes.map(remove).collect();
+        // Whoever is dropped from here on can't tell whether the commit goes through: its files stay.
+        let adds = std::mem::take(&mut files.adds);
+        actions.extend(adds.iter().cloned().map(Action::Add));
+        match commit_exactly(table, &delta, actions, how.transactions.clone(), how.operation.clone()).await {
+            Ok(()) => return Ok(snapshot.version + 1),
+            Err(error) if lost_race(&error) => files.adds = adds,
+            Err(error) => return Err(delta_error(table.name(), "committing", error)),
+        }
     }
+    Err(Error::Contended { table: table.name().to_owned() })
 }
 
 /// The files to merge: the newest runs up to version `up_to`, a suffix of the files in address order.

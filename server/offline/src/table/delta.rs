@@ -24,9 +24,9 @@ use super::append::{Appended, ROWS_PREFIX, VERSION_PREFIX};
 
 use super::identity::{Mark, mark};
 use super::local::LocalFiles;
-use super::log::{History, LiveFile, Place, commit_path};
+use super::log::{Commit, History, LiveFile, Place, commit_path};
 use super::snapshot::{DataFile, Snapshot};
-use super::{schema, stats};
+use super::{Guard, schema, stats};
 use crate::error::{Error, Result};
 
 /// Snapshots of older versions kept for the next reader.
@@ -67,6 +67,10 @@ pub(super) struct DeltaSource {
     pub(super) committing: tokio::sync::Mutex<()>,
     /// One compaction at a time from this process.
     pub(super) compacting: tokio::sync::Mutex<()>,
+    /// Held by appends while their rows go into files and a commit, alone by an erasure.
+    pub(super) appending: tokio::sync::RwLock<()>,
+    /// Which rows no append may bring.
+    pub(super) guard: std::sync::OnceLock<Guard>,
 }
 
 #[derive(Clone)]
@@ -110,6 +114,8 @@ impl DeltaSource {
             refreshing: tokio::sync::Mutex::default(),
             committing: tokio::sync::Mutex::default(),
             compacting: tokio::sync::Mutex::default(),
+            appending: tokio::sync::RwLock::default(),
+            guard: std::sync::OnceLock::new(),
         })
     }
 
@@ -130,6 +136,15 @@ impl DeltaSource {
             }
         }
         Err(Error::Contended { table: name.to_owned() })
+    }
+
+    pub(super) async fn open_filled(name: &str, path: &Path, columns: Option<&[Column]>) -> Result<Self> {
+        if let Some(columns) = columns
+            && !path.join("_delta_log").is_dir()
+        {
+            create(name, path, &schema::defined(columns, &BTreeSet::new())).await?;
+        }
+        Self::open(name, path, Access::Write).await
     }
 
     pub(super) fn name(&self) -> &str {
@@ -235,6 +250,23 @@ impl DeltaSource {
         Ok((loaded.delta, loaded.snapshot))
     }
 
+    /// Forgets what is known and reads the log anew: its files were changed.
+    pub(super) async fn reload(&self) -> Result<()> {
+        let _one = self.refreshing.lock().await;
+        let mut delta = DeltaTable::new(self.log_store.clone());
+        delta.load().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
+        let snapshot = self.build(&delta).await?;
+        let mark = mark(&self.name, &self.store, snapshot.version).await?;
+        self.older.lock().clear();
+        *self.newest.lock() = Loaded { delta, snapshot, mark };
+        Ok(())
+    }
+
+    /// What the commits of some versions did; `None` where the log no longer says.
+    pub(super) async fn commits(&self, from: i64, to: i64) -> Result<Vec<(i64, Option<Arc<Commit>>)>> {
+        self.history.commits(&self.name, &self.store, from, to).await
+    }
+
     async fn exists(&self, version: i64) -> Result<bool> {
         match self.store.head(&commit_path(version)).await {
             Ok(_) => Ok(true),
@@ -329,9 +361,12 @@ async fn create(name: &str, path: &Path, wanted: &SchemaRef) -> Result<()> {
 }
 
 fn struct_fields(name: &str, schema: &Schema) -> Result<Vec<StructField>> {
+    Ok(struct_type(name, schema)?.fields().cloned().collect())
+}
+
+pub(super) fn struct_type(name: &str, schema: &Schema) -> Result<StructType> {
     let converted: Result<StructType, _> = schema.try_into_kernel();
-    let fields = converted.map_err(|error| delta_error(name, "describing the columns", error.into()))?;
-    Ok(fields.fields().cloned().collect())
+    converted.map_err(|error| delta_error(name, "describing the columns", error.into()))
 }
 
 fn log_store(name: &str, path: &Path) -> Result<LogStoreRef> {

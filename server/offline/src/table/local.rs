@@ -23,6 +23,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use crate::buffers::Buffer;
 
@@ -122,10 +123,13 @@ fn write_synced(target: &FilePath, payload: &PutPayload, replace: bool) -> std::
     let folder = target.parent().ok_or_else(|| std::io::Error::other("a file needs a folder"))?;
     fs::create_dir_all(folder)?;
     let staged = staging_path(target);
-    let written = stage(&staged, payload).and_then(|()| match replace {
-        true => fs::rename(&staged, target),
-        // Unlike a rename, a link fails where the name is taken: that is the compare-and-set of the log.
-        false => fs::hard_link(&staged, target),
+    let written = stage(&staged, payload).and_then(|()| {
+        reach(Failpoint::BeforeRename);
+        match replace {
+            true => fs::rename(&staged, target),
+            // Unlike a rename, a link fails where the name is taken: that is the compare-and-set of the log.
+            false => fs::hard_link(&staged, target),
+        }
     });
     if !replace || written.is_err() {
         let _ = fs::remove_file(&staged);

@@ -3,14 +3,18 @@
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
 //! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
 //! [`changes`] says what became of rows between two versions · `identity` tells a table
-//! from another in its place · [`append`] commits checked rows · [`compact`] rewrites small files · `vacuum` deletes what that left · `layout` tells how a
-//! table lies · [`read`] streams files · `provider` shows a snapshot to SQL.
+//! from another in its place · [`append`] commits checked rows · [`fill`] what a query gave · [`compact`] rewrites small files ·
+//! [`erase`] removes an entity from every file · `vacuum` deletes what that left · `layout` tells how a table lies · [`read`] streams
+//! files · `provider` shows a snapshot to SQL.
 //!
-//! A managed table is written only by [`Table::append`]; every other table is only read. Rows are never changed in place.
+//! A managed table is written only by [`Table::append`] and [`Table::erase`], that of a query only by [`Table::fill`]; every other
+//! table is only read. Rows are never changed in place.
 
 pub mod append;
 pub mod changes;
 pub mod compact;
+pub mod erase;
+pub mod fill;
 pub mod read;
 pub mod snapshot;
 
@@ -31,6 +35,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use tidegate_schemas::definition::Column;
 use url::Url;
 
@@ -39,7 +44,10 @@ use crate::runtime::Runtime;
 pub use append::{AppendRequest, Appended, Chunk, ChunkCommit, Incoming};
 pub use changes::{Changes, Lost, Removed, Since, Waiting};
 pub use compact::{Compacted, Layout};
+use datafusion::execution::SendableRecordBatchStream;
 use delta::DeltaSource;
+pub use erase::{ErasedTable, Erasure};
+pub use fill::{Filled, Filling, Inputs};
 pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
 use snapshot::Snapshot;
@@ -96,6 +104,9 @@ pub fn absolute_path(location: &str) -> Result<PathBuf> {
     if path.is_absolute() && !climbs { Ok(path) } else { Err(bad()) }
 }
 
+/// Files that nobody deletes.
+pub struct HeldFiles<'t>(#[expect(dead_code, reason = "dropped at the end")] tokio::sync::MutexGuard<'t, ()>);
+
 /// A handle on one source's rows. Cheap to clone; clones share what they know of the log.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -106,6 +117,34 @@ pub struct Table {
 enum Source {
     Delta(Arc<DeltaSource>),
     Parquet(Arc<ParquetFolder>),
+}
+
+/// Says of a batch which rows no append may bring, whatever it was checked against.
+#[derive(Clone)]
+pub struct Guard(Arc<dyn Fn(&RecordBatch) -> Refused + Send + Sync>);
+
+/// Which rows of a batch a guard refuses, or why it can't tell.
+pub type Refused = Result<Vec<bool>, Box<dyn std::error::Error + Send + Sync>>;
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+impl Guard {
+    /// A guard that asks `refused` about each batch: true for every row to be left out.
+    pub fn new(refused: impl Fn(&RecordBatch) -> Refused + Send + Sync + 'static) -> Self {
+        Self(Arc::new(refused))
+    }
+
+    /// Which rows are to be left out.
+    ///
+    /// # Errors
+    /// What kept it from telling: then nothing may be appended.
+    pub fn refused(&self, batch: &RecordBatch) -> Refused {
+        (self.0)(batch)
+    }
 }
 
 impl Table {
@@ -135,6 +174,18 @@ impl Table {
             return Err(Error::ReadOnly { table: name.to_owned() });
         };
         let source = DeltaSource::open_or_create(name, path, columns, required).await?;
+        Ok(Self { source: Source::Delta(Arc::new(source)) })
+    }
+
+    /// Opens the table that a query fills. With `columns` it is created where it is not there, without rows.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub async fn open_filled(name: &str, location: &Location, columns: Option<&[Column]>) -> Result<Self> {
+        let Location::Delta(path) = location else {
+            return Err(Error::ReadOnly { table: name.to_owned() });
+        };
+        let source = DeltaSource::open_filled(name, path, columns).await?;
         Ok(Self { source: Source::Delta(Arc::new(source)) })
     }
 
@@ -217,6 +268,37 @@ impl Table {
         }
     }
 
+    /// Puts what a query gave into the table, in one commit.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] where the table's rows come from something else than `filling` says; what the rows fail with. The
+    /// table is as it was.
+    pub async fn fill(
+        &self,
+        runtime: &Arc<Runtime>,
+        filling: Filling,
+        rows: SendableRecordBatchStream,
+    ) -> Result<Filled> {
+        match &self.source {
+            Source::Delta(table) => fill::fill(table.clone(), runtime, filling, rows).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// The versions of these inputs that the table's rows were computed from; `None` where one is not recorded.
+    ///
+    /// # Errors
+    /// As [`Table::snapshot`].
+    pub async fn inputs(&self, names: impl Iterator<Item = &String>) -> Result<Option<Inputs>> {
+        match &self.source {
+            Source::Delta(table) => {
+                let (delta, _) = table.newest().await?;
+                table.inputs_of(&delta, names).await
+            }
+            Source::Parquet(_) => Ok(None),
+        }
+    }
+
     /// Merges small files into few that are sorted by keys and event time; nothing a reader can see changes. Safe beside
     /// readers and writers, and nothing where nothing is to be done.
     ///
@@ -239,6 +321,33 @@ impl Table {
         match &self.source {
             Source::Delta(table) => vacuum::vacuum(table, vacuum).await,
             Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Sets what appends through this handle and its clones must leave out. Only the first call counts.
+    pub fn guard(&self, guard: Guard) {
+        if let Source::Delta(table) = &self.source {
+            let _ = table.guard.set(guard);
+        }
+    }
+
+    /// Removes every row of an entity from every version, and its bytes from every file of the table. Appends wait meanwhile;
+    /// readers of files that are deleted fail. Doing it again finishes what was cut short.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for a table that is not managed; [`Error::Contended`] where another process changed its files.
+    pub async fn erase(&self, runtime: &Arc<Runtime>, erasure: Erasure) -> Result<ErasedTable> {
+        match &self.source {
+            Source::Delta(table) => erase::erase(table.clone(), runtime, erasure).await,
+            Source::Parquet(folder) => Err(Error::ReadOnly { table: folder.name().to_owned() }),
+        }
+    }
+
+    /// Keeps the files that any version needs until it is dropped: compaction, vacuum and erasure wait.
+    pub async fn hold_files(&self) -> Option<HeldFiles<'_>> {
+        match &self.source {
+            Source::Delta(table) => Some(HeldFiles(table.compacting.lock().await)),
+            Source::Parquet(_) => None,
         }
     }
 }

@@ -57,6 +57,20 @@ pub struct DataFile {
 }
 
 impl Snapshot {
+    /// A table without rows, to plan over.
+    #[must_use]
+    pub fn empty(name: &str, columns: &[Column]) -> Self {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let schema = schema::defined(columns, &std::collections::BTreeSet::new());
+        Self { name: name.to_owned(), version: 0, schema, files: Vec::new(), store }
+    }
+
+    /// The same rows with these columns: those the files lack are null, those not named are passed over.
+    #[must_use]
+    pub fn with_columns(&self, columns: &[Column]) -> Self {
+        Self { schema: schema::defined(columns, &std::collections::BTreeSet::new()), ..self.clone() }
+    }
+
     /// Rows of all files without the deleted ones, where every file says.
     #[must_use]
     pub fn rows(&self) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 mod changes;
 mod compact;
+mod erase;
 mod foreign;
 
 use std::collections::BTreeSet;

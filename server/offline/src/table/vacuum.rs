@@ -9,6 +9,7 @@ use chrono::Duration;
 use deltalake::operations::vacuum::{Clock, VacuumMode};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStoreExt as _};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::delta::{DeltaSource, delta_error};
@@ -86,6 +87,7 @@ impl Vacuumed {
         };
         if !dry_run {
             table.store().delete(&path).await.map_err(failed)?;
+            reach(Failpoint::MidVacuum);
         }
         (self.files, self.bytes) = (self.files + 1, self.bytes + found.size);
         Ok(())

@@ -21,6 +21,7 @@ use parquet::basic::{Compression, Encoding, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::compact::COMMITTED;
 use super::{schema, stats};
@@ -59,6 +60,8 @@ pub(super) struct FileWriter {
     byte_count: usize,
     memory: MemoryReservation,
     written: Vec<Add>,
+    /// Part of the names of its files, which sort in the order they are written in.
+    id: uuid::Uuid,
 }
 
 impl FileWriter {
@@ -81,6 +84,7 @@ impl FileWriter {
             byte_count: 0,
             memory,
             written: Vec::new(),
+            id: uuid::Uuid::new_v4(),
         }
     }
 
@@ -125,10 +129,11 @@ impl FileWriter {
         let encode = move || encode(&schema, &order, &rows);
         let encoded = tokio::task::spawn_blocking(encode).await;
         let (bytes, stats) = encoded.map_err(|_| Error::Internal("writing a file panicked".to_owned()))??;
-        let path = format!("part-{}.parquet", uuid::Uuid::new_v4());
+        let path = format!("part-{}-{:05}.parquet", self.id, self.written.len());
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let failed = |source| Error::Storage { table: self.table.clone(), doing: "writing a file", source };
         self.store.put(&Path::from(path.as_str()), bytes.into()).await.map_err(failed)?;
+        reach(Failpoint::AfterDataFile);
         self.memory.free();
         self.written.push(Add {
             path,

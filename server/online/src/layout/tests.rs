@@ -22,6 +22,8 @@ fn keys_are_frozen() {
         (MetaKey::Progress(5), "70 00000005"),
         (MetaKey::Pushed(5), "71 00000005"),
         (MetaKey::Table(5), "62 00000005"),
+        (MetaKey::Numbers(7), "6e 00000007"),
+        (MetaKey::Retained(8), "74 00000008"),
         (MetaKey::Purge(6, ALL_EPOCHS), "64 00000006 ffffffff"),
         (MetaKey::Aggregates(3), "77 00000003"),
         (MetaKey::Tiles(7), "78 00000007"),

@@ -1,4 +1,5 @@
-//! Where features are in rows that were written under some layout: by name, so that rows outlive changes of their view.
+//! Where features are in rows that were written under some layout: by number, so that rows outlive changes of their view, and a name
+//! that is used again does not answer with what it stood for before.
 
 use std::sync::Arc;
 
@@ -30,27 +31,47 @@ enum Source {
     Changed,
 }
 
+impl Source {
+    /// Where a column is that rows have at a place, or nowhere.
+    fn of(stored: &Layout, at: Option<usize>, wanted: &Column) -> Self {
+        let Some(at) = at else { return Self::Absent };
+        match (&stored.features[at].data_type, &wanted.data_type) {
+            (stored, wanted) if stored == wanted => Self::Same(at),
+            (DataType::String, DataType::Json) | (DataType::Json, DataType::String) => Self::Same(at),
+            (DataType::Int32, DataType::Int64) => Self::NarrowInt(at),
+            (DataType::Float32, DataType::Float64) => Self::NarrowFloat(at),
+            _ => Self::Changed,
+        }
+    }
+}
+
 impl Fields {
-    /// Finds `wanted` in rows written under `stored`.
+    /// Finds columns by their names in rows written under `stored`.
     pub(crate) fn new(stored: Arc<Layout>, wanted: &[Column]) -> Self {
-        let source = |wanted: &Column| {
-            let Some(at) = stored.features.iter().position(|feature| feature.name == wanted.name) else {
-                return Source::Absent;
-            };
-            match (&stored.features[at].data_type, &wanted.data_type) {
-                (stored, wanted) if stored == wanted => Source::Same(at),
-                (DataType::String, DataType::Json) | (DataType::Json, DataType::String) => Source::Same(at),
-                (DataType::Int32, DataType::Int64) => Source::NarrowInt(at),
-                (DataType::Float32, DataType::Float64) => Source::NarrowFloat(at),
-                _ => Source::Changed,
-            }
-        };
-        let sources = wanted.iter().map(source).collect();
+        let at = |wanted: &Column| stored.features.iter().position(|feature| feature.name == wanted.name);
+        let sources = wanted.iter().map(|wanted| Source::of(&stored, at(wanted), wanted)).collect();
+        Self { stored, sources }
+    }
+
+    /// Finds the features of a layout in rows written under another, whatever they were called then.
+    pub(crate) fn of(stored: Arc<Layout>, wanted: &Layout) -> Self {
+        Self::numbered(stored, wanted.features.iter().zip(wanted.numbers.iter().copied()))
+    }
+
+    /// Finds features by their numbers in rows written under `stored`.
+    pub(crate) fn numbered<'c>(stored: Arc<Layout>, wanted: impl IntoIterator<Item = (&'c Column, u32)>) -> Self {
+        let at = |number: u32| stored.numbers.iter().position(|stored| *stored == number);
+        let sources = wanted.into_iter().map(|(wanted, number)| Source::of(&stored, at(number), wanted)).collect();
         Self { stored, sources }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.sources.len()
+    }
+
+    /// Whether the rows have all of them.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.sources.iter().any(|source| matches!(source, Source::Absent | Source::Changed))
     }
 
     /// Whether the rows have this feature with a type that can't be read as the present one.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Acquire;
 
 use arrow_array::ArrayRef;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::plan::{Group, Plan};
 use crate::cache::{EntityRecord, RecordBuilder};
@@ -235,6 +236,7 @@ impl Reading<'_> {
                 }
             };
             if let Some(&(stripe, writes)) = noted.0.get(slot) {
+                reach(Failpoint::BeforeCacheFill);
                 inner.stripes.unless_written(stripe, writes, || inner.cache.publish(entity, &record));
             }
             entities[slot] = Some(record);

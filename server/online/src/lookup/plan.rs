@@ -66,6 +66,8 @@ pub(super) struct PlanView {
     pub(super) windowed: bool,
     /// Names in the view and types.
     pub(super) features: Vec<Column>,
+    /// What each is known by in stored rows.
+    numbers: Vec<u32>,
     /// Number of its first output.
     pub(super) first: usize,
     pub(super) defaults: Vec<Option<DefaultValue>>,
@@ -157,10 +159,12 @@ impl Plan {
             )));
         }
         let feature = |name: &String| {
-            let found = layout.features.iter().find(|feature| feature.name == *name).cloned();
+            let found = layout.features.iter().zip(&layout.numbers).find(|(feature, _)| feature.name == *name);
+            let found = found.map(|(feature, number)| (feature.clone(), *number));
             found.ok_or_else(|| Error::UnknownFeature { view: view.name.clone(), feature: name.clone() })
         };
         let features = spec.features.iter().map(|asked| feature(&asked.name)).collect::<Result<Vec<_>>>()?;
+        let (features, numbers): (Vec<Column>, Vec<u32>) = features.into_iter().unzip();
         let default = |(asked, feature): (&super::LookupFeature, &Column)| {
             let parse = |value| DefaultValue::parse(&feature.name, &feature.data_type, value);
             asked.default.as_ref().map(parse).transpose()
@@ -190,6 +194,7 @@ impl Plan {
             serve_ttl: spec.serve_ttl,
             windowed,
             features,
+            numbers,
             first,
             defaults,
             places: RwLock::new(HashMap::new()),
@@ -226,7 +231,7 @@ impl PlanView {
         if let Some(places) = self.places.read().get(&layout) {
             return Ok(places.clone());
         }
-        let fields = Fields::new(inner.layout(layout)?, &self.features);
+        let fields = Fields::numbered(inner.layout(layout)?, self.features.iter().zip(self.numbers.iter().copied()));
         let copies = copies(&fields, outputs);
         let places = Arc::new(Places { fields, copies });
         self.places.write().insert(layout, places.clone());

@@ -60,6 +60,8 @@ struct Group<'a> {
     rows: Incoming,
     encoder: RowEncoder<'a>,
     origin: Origin,
+    /// Rows that must be left out.
+    refused: Option<Vec<bool>>,
 }
 
 impl Store {
@@ -73,7 +75,8 @@ impl Store {
         let mut groups = Vec::with_capacity(corrections.rows.len());
         for rows in corrections.rows {
             let encoder = RowEncoder::new(&layout.features, &layout.shape, rows.features)?;
-            groups.push(Group { rows: Incoming::new(&view, rows)?, encoder, origin: rows.origin });
+            let refused = inner.refused(&view, rows)?;
+            groups.push(Group { rows: Incoming::new(&view, rows)?, encoder, origin: rows.origin, refused });
         }
         let gone = entities(&view, corrections)?;
         let wanted = wanted(&groups, &gone);
@@ -128,7 +131,12 @@ fn entities(view: &View, corrections: &Corrections<'_>) -> Result<Vec<Vec<u8>>> 
 /// All keys, in key order.
 fn wanted<'a>(groups: &'a [Group<'a>], gone: &'a [Vec<u8>]) -> Vec<Wanted<'a>> {
     let of_group = |group: &'a Group<'a>| {
-        (0..group.rows.len()).map(move |nth| Wanted { entity: group.rows.entity(nth), row: Some(Row { group, nth }) })
+        let taken = |nth: usize| group.refused.as_ref().is_none_or(|refused| !refused[nth]);
+        (0..group.rows.len()).map(move |nth| Wanted {
+            entity: group.rows.entity(nth),
+            // What is refused is as if the table did not have it.
+            row: taken(nth).then_some(Row { group, nth }),
+        })
     };
     let none = gone.iter().map(|entity| Wanted { entity, row: None });
     let mut wanted: Vec<Wanted<'a>> = groups.iter().flat_map(of_group).chain(none).collect();

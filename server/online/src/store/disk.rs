@@ -1,7 +1,8 @@
 //! Room on the disk: writes stop before there is none left.
 //!
-//! A database that ran into a full disk refuses writes until it is opened again, and cannot even tidy up. So some space is kept in
-//! reserve: what would touch it is refused, and is taken again as soon as there is room. Lookups never ask.
+//! A database that ran into a full disk cannot even tidy up. So some space is kept in reserve: what would touch it is refused, and is
+//! taken again as soon as there is room. Lookups never ask. Where something else uses the reserve up, RocksDB itself stops writing; it
+//! looks every five seconds whether there is room for a write buffer again, and then goes on.
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! begin_full    building epoch and progress recorded        writes go to the present epoch
-//! Load::add     table rows → files of their own
+//! Part::add     table rows → files of their own
 //! finish_full   the files are taken in                      from here on writes go to both
 //!               pushes that only the present epoch knows → the next one
 //!               one WriteBatch: present = next, cursor, no progress, purge of the old epoch
@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use rocksdb::{IngestExternalFileOptions, ReadOptions, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::{Inner, Load, Progress, Store, Written};
@@ -72,17 +73,20 @@ impl Store {
     /// # Errors
     /// [`Error::NoRefresh`] when it was dropped meanwhile, a failing disk, no room on it.
     pub fn finish_full(&self, mut load: Load, version: i64, now: Micros) -> Result<Written> {
-        let view = load.view.clone();
+        let view = load.view().clone();
+        let (added, waiting) = (load.rows(), load.waiting());
         let (rows, carried) = match view.is_windowed() {
             true => {
                 self.inner.fold_in(&mut load)?;
                 // Pushes came by themselves, from the beginning on.
-                (load.rows(), Carried { found: 0, pushes_before: load.pushes_before })
+                (added, Carried { found: 0, pushes_before: load.pushes_before })
             }
             false => {
                 let (files, rows) = load.finish()?;
+                reach(Failpoint::BeforeTakeIn);
                 self.take_in(&load, files)?;
-                (rows, self.inner.carry_over(&view, load.epoch)?)
+                reach(Failpoint::AfterTakeIn);
+                (rows, self.inner.carry_over(&view, load.epoch())?)
             }
         };
         let _gate = view.gate.write();
@@ -111,6 +115,7 @@ impl Store {
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.put(MetaKey::Cursor(view.id).encode(), cursor.encode());
         batch.delete(MetaKey::Progress(view.id).encode());
+        reach(Failpoint::BeforeFlip);
         self.inner.commit_metadata(batch)?;
         // A reader that sees the new mark must also see a generation no lower, hence one lock for both.
         let mut present = view.state.write();
@@ -124,12 +129,12 @@ impl Store {
         self.purger.add(purge, Some(rows).filter(|_| !view.is_windowed()));
         // What the load set to wait in this epoch counts from now on.
         self.inner.waiting.until(Micros::MIN);
-        Ok(Written { written: rows, kept: load.rows() - rows, waiting: load.waiting() })
+        Ok(Written { written: rows, kept: added - rows, waiting })
     }
 
     /// Makes a load's files the database's, and lets writes go to its epoch too.
     fn take_in(&self, load: &Load, files: Vec<PathBuf>) -> Result<()> {
-        let view = &load.view;
+        let view = load.view();
         let _gate = view.gate.write();
         self.inner.still_there(view)?;
         load.is_of(&view.state.read())?;

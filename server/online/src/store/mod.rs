@@ -7,9 +7,9 @@
 //!                 `tiles` what is kept of windowed views,
 //!                 `events` ids of pushed events, `outbox` pushed rows on their way to tables
 //! ```
-//! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts ·
-//! `write` the one way in · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
-//! `sync` one sync for many · `tiles` events into tiles · `correct` what became of removed rows · `basis` whose versions a cursor counts · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
+//! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts · `lineage` which feature is which ·
+//! `write` the one way in · `graves` what it refuses · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
+//! `sync` one sync for many · `tiles` events into tiles · `correct` what became of removed rows · `basis` whose versions a cursor counts · `erase` an entity from every file · `retention` how long rows stay · `checkpoint` the store as of a moment · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), the stripes of event ids, views' `gate`s in the order of their ids
 //! (shared by writes, alone by what changes their epochs), a view's `commits`, the stripes of the entities written, the number of the
@@ -17,11 +17,15 @@
 //! only.
 
 mod basis;
+mod checkpoint;
 mod correct;
 mod disk;
 mod epoch;
+mod erase;
 mod events;
 mod feed;
+mod graves;
+mod lineage;
 mod load;
 mod open;
 mod outbox;
@@ -31,6 +35,7 @@ mod purge;
 mod push;
 mod register;
 mod request;
+mod retention;
 mod scan;
 mod sync;
 mod tiles;
@@ -49,15 +54,19 @@ use ahash::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 
+pub use checkpoint::{Checkpointed, renew};
 pub use correct::{Corrected, Corrections};
+pub use erase::ErasedRows;
 pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
 pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
-pub use load::Load;
+pub use graves::{EntityKey, Grave};
+pub use load::{Load, Part as LoadPart};
 pub use outbox::{Chunk, FeedStatus, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};
 pub use pending::Released;
 pub use push::{Extra, Push, Pushed};
 pub use request::{Commit, Cursor, Digest, Durability, Progress, Rows, Scanned, Settings, Stats, Written};
+pub use retention::Freed;
 pub use scan::Scan;
 pub use sync::Ticket;
 
@@ -81,6 +90,12 @@ const EVENTS: &str = "events";
 /// That of pushed rows on their way to tables.
 const OUTBOX: &str = "outbox";
 
+/// The name of the column family that holds what was erased.
+const GRAVES: &str = "graves";
+
+/// All column families: they share a log, which is begun anew only when all are flushed.
+const FAMILIES: [&str; 7] = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, ROWS, TILES, PENDING, EVENTS, OUTBOX, GRAVES];
+
 /// The online store of one server: all projects, all views. Shared as `Arc`; every method is synchronous and may touch the disk.
 pub struct Store {
     inner: Arc<Inner>,
@@ -100,6 +115,9 @@ pub(crate) struct Inner {
     pub(crate) durability: Durability,
     pub(crate) block_cache: Cache,
     pub(crate) cache: EntityCache,
+    /// What writes must leave out.
+    graves: graves::Graves,
+    retention: retention::Retention,
     pub(crate) stripes: Stripes,
     /// The same for event ids.
     ids: Stripes,
@@ -146,7 +164,7 @@ impl Store {
             version: cursor.version,
             materialized_at: cursor.materialized_at,
             epoch: state.record.epoch,
-            layout_current: cursor.layout == state.record.layout,
+            layout_current: self.inner.reads_whole(view.id, cursor.layout, state.record.layout),
         }))
     }
 
@@ -172,6 +190,7 @@ impl Store {
             disk_free_bytes: inner.disk.free().unwrap_or(0),
             pending_purges: inner.pending_purges.load(Ordering::Relaxed),
             tiles_read: inner.tiles_read.load(Ordering::Relaxed),
+            refused_erased: inner.graves.refused(),
             ..inner.cache.stats()
         }
     }

@@ -9,16 +9,18 @@ use ahash::{HashMap, HashMapExt};
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DB, DBCompressionType, DataBlockIndexType,
-    IteratorMode, Options, SliceTransform,
+    IteratorMode, LogLevel, Options, SliceTransform,
 };
 use tidegate_schemas::definition::Column;
 
 use super::disk::Disk;
 use super::events::Window;
 use super::feed::{FeedRecord, Feeds, FoundFeeds, decode_incarnations, decode_next};
+use super::graves::Graves;
 use super::pending::Waiting;
 use super::purge::{Dead, Purger};
-use super::{EVENTS, Inner, OUTBOX, PENDING, ROWS, Settings, Store, TILES, load, token};
+use super::retention::{Cut, Retention};
+use super::{EVENTS, GRAVES, Inner, OUTBOX, PENDING, ROWS, Settings, Store, TILES, lineage, load, token};
 use crate::cache::EntityCache;
 use crate::key;
 use crate::layout::{
@@ -37,7 +39,7 @@ pub(super) const FORMAT: u32 = 1;
 const SMALLEST_BLOCK_CACHE: usize = 1 << 20;
 
 /// RocksDB's folder in ours.
-const ROCKS: &str = "rocks";
+pub(super) const ROCKS: &str = "rocks";
 
 /// What the keys of what is committed along with rows begin with.
 const EXTRAS: &[u8] = b"o";
@@ -59,14 +61,18 @@ impl Store {
         load::clean(path)?;
         let block_cache = Cache::new_hyper_clock_cache(settings.block_cache_bytes.max(SMALLEST_BLOCK_CACHE), 0);
         let dead = Arc::new(Dead::default());
+        if marked {
+            check_families(path)?;
+        }
         let window = Window::new(settings.event_ids_kept);
         let db = open_rocks(path, settings, &block_cache, &dead, &window)?;
         if !marked {
             write_marker(path).map_err(folder)?;
         }
-        let identity = token::identity(&path.join(ROCKS))?;
+        let identity = token::identity(path)?;
         let metadata = Metadata::read(&db)?;
         let feeds = Feeds::new(metadata.feeds);
+        let graves = Graves::read(&db)?;
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             db,
@@ -77,6 +83,8 @@ impl Store {
             durability: settings.durability,
             block_cache,
             cache: EntityCache::new(settings.entity_cache_bytes),
+            graves,
+            retention: Retention::new(metadata.cuts),
             stripes: Stripes::new(),
             ids: Stripes::new(),
             window,
@@ -120,12 +128,23 @@ fn check_marker(path: &Path) -> Result<bool> {
 }
 
 /// Written beside and then moved into place, so that a crash leaves no half marker.
-fn write_marker(path: &Path) -> io::Result<()> {
+pub(super) fn write_marker(path: &Path) -> io::Result<()> {
     let beside = path.join("FORMAT.new");
     fs::write(&beside, format!("{MARKER}{FORMAT}\n"))?;
     fs::File::open(&beside)?.sync_all()?;
     fs::rename(&beside, marker_path(path))?;
     fs::File::open(path)?.sync_all()
+}
+
+/// A store that was in use has its rows: where their family is missing, a damaged manifest has lost it. It would be made anew, and the
+/// cursors beside it would speak of rows that are gone.
+fn check_families(path: &Path) -> Result<()> {
+    let rocks = path.join(ROCKS);
+    let found = DB::list_cf(&Options::default(), &rocks).map_err(Error::store("reading the manifest"))?;
+    match found.iter().any(|family| family == ROWS) {
+        true => Ok(()),
+        false => Err(Error::corrupt(format!("the manifest in {} knows no `{ROWS}`", rocks.display()))),
+    }
 }
 
 fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>, window: &Window) -> Result<DB> {
@@ -144,12 +163,13 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
         false => CompactionDecision::Keep,
     });
     let families = [
-        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, Options::default()),
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, metadata_options(settings)),
         ColumnFamilyDescriptor::new(ROWS, rows),
         ColumnFamilyDescriptor::new(TILES, tiles),
         ColumnFamilyDescriptor::new(PENDING, plain_options(settings, block_cache)),
         ColumnFamilyDescriptor::new(EVENTS, event_options(settings, block_cache, window)),
         ColumnFamilyDescriptor::new(OUTBOX, plain_options(settings, block_cache)),
+        ColumnFamilyDescriptor::new(GRAVES, Options::default()),
     ];
     DB::open_cf_descriptors(&database_options(settings), rocks, families).map_err(|source| {
         let text: &str = source.as_ref();
@@ -161,6 +181,14 @@ fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<
     })
 }
 
+/// After a full disk RocksDB writes again once so much is free as the largest write buffer holds: no family has a larger one than the
+/// rows.
+fn metadata_options(settings: &Settings) -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(settings.write_buffer_bytes);
+    options
+}
+
 fn database_options(settings: &Settings) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -168,9 +196,16 @@ fn database_options(settings: &Settings) -> Options {
     options.set_max_open_files(-1);
     options.set_max_background_jobs(settings.background_jobs);
     options.set_keep_log_file_num(4);
+    // What RocksDB has to say of compactions names keys, which an erasure must not leave behind.
+    options.set_log_level(LogLevel::Warn);
+    // Small, so that an erasure can have a new one: the manifest names files by their first and last keys.
+    options.set_max_manifest_file_size(64 << 10);
     options.set_max_log_file_size(16 << 20);
     options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
     options.set_bytes_per_sync(1 << 20);
+    // Families go to files one by one. Where a damaged manifest has lost the last of them, their log is gone as well: without this
+    // the store would open with a cursor and without its rows.
+    options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 
@@ -246,6 +281,7 @@ struct Metadata {
     layouts: HashMap<u32, Arc<Layout>>,
     purges: Vec<Purge>,
     feeds: FoundFeeds,
+    cuts: HashMap<u32, Cut>,
 }
 
 /// What one pass over the metadata finds about a view.
@@ -261,8 +297,8 @@ struct Found {
 impl Metadata {
     fn read(db: &DB) -> Result<Self> {
         let mut counters = Counters { entity_type: 1, view: 1, layout: 1 };
-        let (mut entity_types, mut records, mut purges) = (HashMap::new(), Vec::new(), Vec::new());
-        let mut aggregates = HashMap::new();
+        let (mut entity_types, mut records, mut purges) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (mut aggregates, mut cuts, mut numbers) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut found: HashMap<u32, Found> = HashMap::new();
         let mut feeds = FoundFeeds::default();
         for entry in db.iterator(IteratorMode::Start) {
@@ -277,7 +313,9 @@ impl Metadata {
                 MetaKey::Cursor(id) => found.entry(id).or_default().cursor = Some(CursorRecord::decode(&value)?),
                 MetaKey::Progress(id) => found.entry(id).or_default().progress = Some(decode_progress(&value)?),
                 MetaKey::Pushed(id) => found.entry(id).or_default().pushed = true,
-                MetaKey::Layout(id) => records.push((id, LayoutRecord::decode(&value)?)),
+                MetaKey::Layout(id) => drop(records.insert(id, LayoutRecord::decode(&value)?)),
+                MetaKey::Numbers(layout) => drop(numbers.insert(layout, lineage::decode(&value)?)),
+                MetaKey::Retained(view) => drop(cuts.insert(view, Cut::decode(&value)?)),
                 MetaKey::Aggregates(id) => drop(aggregates.insert(id, decode_aggregates(&value)?)),
                 MetaKey::Tiles(id) => found.entry(id).or_default().tiles = Some(TileLayouts::decode(&value)?),
                 // Read when it is asked for.
@@ -288,13 +326,10 @@ impl Metadata {
                 MetaKey::Sequence => feeds.next = decode_next(&value)?,
             }
         }
-        let mut layouts = HashMap::new();
-        for (id, record) in records {
-            layouts.insert(id, Arc::new(Layout::new(id, record, aggregates.remove(&id))?));
-        }
         let view = |(id, found): (u32, Found)| Ok((id, Arc::new(View::assemble(id, found, &entity_types)?)));
         let views = found.into_iter().map(view).collect::<Result<_>>()?;
-        Ok(Self { counters, entity_types, views, layouts, purges, feeds })
+        let layouts = lineage::assemble(records, numbers, aggregates)?;
+        Ok(Self { counters, entity_types, views, layouts, purges, feeds, cuts })
     }
 }
 

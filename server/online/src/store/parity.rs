@@ -79,7 +79,7 @@ impl Store {
         }
         let mut comparison = Comparison {
             wanted: expected.fields(),
-            until: expected.until,
+            until: expected.horizon(),
             walk: Walk::new(&self.inner, view)?,
             there: None,
             parity: Parity::default(),

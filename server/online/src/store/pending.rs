@@ -113,6 +113,13 @@ fn ordered(time: Micros) -> [u8; 8] {
     (time.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
+/// The entity and the view in a key.
+pub(super) fn entity_of(key: &[u8]) -> Result<(&[u8], u32)> {
+    let (_, entity) = split(key)?;
+    let view = key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    Ok((entity, view))
+}
+
 /// The event time and the entity in a key.
 fn split(key: &[u8]) -> Result<(Micros, &[u8])> {
     let short = || Error::corrupt(format!("a waiting row's key has {} bytes", key.len()));
@@ -170,6 +177,28 @@ impl Store {
         iterator.status().map_err(Error::store("reading waiting rows"))?;
         inner.commit_metadata(batch)?;
         Ok(forgotten)
+    }
+
+    /// Whether rows of the view's table wait that lookups of its present epoch are to see once they are due.
+    ///
+    /// # Errors
+    /// An unknown view, damaged rows, a failing disk.
+    pub fn table_rows_wait(&self, view: ViewId) -> Result<bool> {
+        let inner = &self.inner;
+        let view = inner.view(view)?;
+        let prefix = prefix(view.id, view.mark().epoch);
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(prefix));
+        let mut iterator = inner.db.raw_iterator_cf_opt(inner.pending()?, options);
+        iterator.seek(prefix);
+        while let Some((_, row)) = iterator.item() {
+            if Header::read(row)?.origin != Origin::Push {
+                return Ok(true);
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(Error::store("reading waiting rows"))?;
+        Ok(false)
     }
 
     /// The number of rows that wait for their time, in the epochs that are served. Reads all of them: for checks and metrics.
@@ -265,7 +294,7 @@ impl Inner {
     }
 
     fn found(&self, entry: &Entry, layout: &Layout) -> Result<scan::Found> {
-        let fields = scan::fields(self, entry.header.layout, &layout.incoming().features)?;
+        let fields = scan::fields(self, entry.header.layout, layout)?;
         Ok(scan::Found { entity: entry.entity.clone(), row: entry.row.clone(), header: entry.header, fields })
     }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::{Inner, Store};
 use crate::key;
@@ -191,6 +192,7 @@ impl Inner {
         if self.closing.load(Ordering::Acquire) {
             return Ok(false);
         }
+        reach(Failpoint::BeforePurgeNoted);
         let mut batch = WriteBatch::default();
         waiting.purges.iter().for_each(|purge| batch.delete(purge.key().encode()));
         self.db.write(batch).map_err(Error::store("noting what was deleted"))?;

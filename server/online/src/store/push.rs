@@ -96,6 +96,9 @@ impl Store {
             .collect::<Result<Vec<_>>>()?;
         let gates: Vec<_> = known.iter().map(|(view, _, _)| view.gate.read()).collect();
         known.iter().try_for_each(|(view, _, _)| inner.still_there(view))?;
+        for (part, (view, _, rows)) in parts.iter_mut().zip(&known) {
+            part.leave_out(inner.refused(view, rows)?.as_deref());
+        }
         let mut held = inner.stripes.lock(parts.iter().flat_map(Part::entities));
         let mut batch = WriteBatch::default();
         for part in &mut parts {

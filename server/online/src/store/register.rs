@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use rocksdb::WriteBatch;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::types::DataType;
 use tidegate_schemas::window::Windows;
 
-use super::{Inner, Store};
+use super::{Inner, Store, lineage};
 use crate::layout::{
     ALL_EPOCHS, Counters, EntityTypeRecord, Layout, LayoutRecord, Loaded, MetaKey, Purge, View, ViewId, ViewLayout,
     ViewRecord, ViewState,
 };
+use crate::lookup::fields::Fields;
 use crate::tiles::TileLayouts;
 use crate::tiles::record::encode_aggregates;
 use crate::{Error, Result};
@@ -28,6 +30,15 @@ impl Store {
     /// # Errors
     /// Duplicate feature names, keys of types that can't be keys, aggregates that can't be computed, a failing disk.
     pub fn register(&self, layout: &ViewLayout) -> Result<ViewId> {
+        self.register_renamed(layout, &[])
+    }
+
+    /// As [`Self::register`], where features have other names than before: `renamed` pairs new names with old ones. What is
+    /// stored under the old name is the new one's.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub fn register_renamed(&self, layout: &ViewLayout, renamed: &[(String, String)]) -> Result<ViewId> {
         check(layout)?;
         let inner = &self.inner;
         let mut counters = inner.counters.lock();
@@ -37,9 +48,9 @@ impl Store {
         let same = |view: &Arc<View>| view.entity_type == entity_type && view.is_windowed() == layout.is_windowed();
         let (view, layout_id) = match present.filter(same) {
             Some(view) => {
-                let id = change.layout(inner, view.id, layout);
-                inner.adopt_layout(&view, layout, id, &mut change)?;
-                (view.id, id)
+                let next = change.layout(inner, &view, layout, renamed)?;
+                inner.adopt_layout(&view, &next, &mut change)?;
+                (view.id, next.id)
             }
             None => change.new_view(inner, entity_type, layout)?,
         };
@@ -119,28 +130,47 @@ impl Change {
         })
     }
 
-    fn layout(&mut self, inner: &Inner, view: u32, layout: &ViewLayout) -> u32 {
+    /// The layout that follows the view's present one.
+    fn layout(
+        &mut self,
+        inner: &Inner,
+        view: &View,
+        layout: &ViewLayout,
+        renamed: &[(String, String)],
+    ) -> Result<Arc<Layout>> {
+        let present = inner.layout(view.state.read().record.layout)?;
+        let layouts = inner.layouts.read();
+        let of_view = || layouts.values().filter(|known| known.view == view.id);
+        let numbers = lineage::follow(&present, &layout.features, renamed, lineage::unused(of_view()));
         let same = |known: &&Arc<Layout>| {
             let aggregates = known.tiles.as_ref().map_or(&[][..], |tiled| &tiled.aggregates);
-            known.view == view && known.features == layout.features && aggregates == layout.aggregates
+            (&known.features, &known.numbers, aggregates) == (&layout.features, &numbers, &layout.aggregates[..])
         };
-        let known = inner.layouts.read().values().find(same).map(|known| known.id);
-        known.unwrap_or_else(|| {
-            let id = self.counters.layout;
-            self.counters.layout += 1;
-            self.put(MetaKey::Layout(id), &LayoutRecord { view, features: layout.features.clone() }.encode());
-            if layout.is_windowed() {
-                self.put(MetaKey::Aggregates(id), &encode_aggregates(&layout.aggregates));
-            }
-            id
+        Ok(match of_view().find(same) {
+            Some(known) => known.clone(),
+            None => self.new_layout(view.id, layout, numbers)?,
         })
+    }
+
+    fn new_layout(&mut self, view: u32, layout: &ViewLayout, numbers: Vec<u32>) -> Result<Arc<Layout>> {
+        let id = self.counters.layout;
+        self.counters.layout += 1;
+        let record = LayoutRecord { view, features: layout.features.clone() };
+        self.put(MetaKey::Layout(id), &record.encode());
+        self.put(MetaKey::Numbers(id), &lineage::encode(&numbers));
+        if layout.is_windowed() {
+            self.put(MetaKey::Aggregates(id), &encode_aggregates(&layout.aggregates));
+        }
+        let aggregates = layout.is_windowed().then(|| layout.aggregates.clone());
+        Ok(Arc::new(Layout::new(id, record, numbers, aggregates)?))
     }
 
     /// A view with new ids, in place of one of the same name.
     fn new_view(&mut self, inner: &Inner, entity_type: u32, layout: &ViewLayout) -> Result<(u32, u32)> {
         let id = self.counters.view;
         self.counters.view += 1;
-        let layout_id = self.layout(inner, id, layout);
+        let first = self.new_layout(id, layout, lineage::first(&layout.features))?;
+        let layout_id = first.id;
         let record = ViewRecord {
             project: layout.project.clone(),
             name: layout.view.clone(),
@@ -165,18 +195,19 @@ impl Change {
             None => inner.commit_metadata(std::mem::take(&mut self.batch))?,
         }
         let state = ViewState { record, cursor: None, progress: None, loaded: Loaded::Nothing, flipped_at: 0, tiles };
-        inner.remember(id, state, layout_id, layout)?;
+        inner.remember(id, state, first, layout);
         Ok((id, layout_id))
     }
 }
 
 impl Inner {
-    fn find_view(&self, project: &str, name: &str) -> Option<Arc<View>> {
+    pub(super) fn find_view(&self, project: &str, name: &str) -> Option<Arc<View>> {
         self.views.read().values().find(|view| view.project == project && view.name == name).cloned()
     }
 
     /// Makes a layout the view's present one.
-    fn adopt_layout(&self, view: &View, layout: &ViewLayout, id: u32, change: &mut Change) -> Result<()> {
+    fn adopt_layout(&self, view: &View, next: &Arc<Layout>, change: &mut Change) -> Result<()> {
+        let id = next.id;
         if view.state.read().record.layout == id {
             return Ok(());
         }
@@ -191,25 +222,34 @@ impl Inner {
         change.put(MetaKey::View(view.id), &state.record.encode());
         change.put(MetaKey::Counters, &change.counters.encode());
         self.commit_metadata(std::mem::take(&mut change.batch))?;
-        let known = Arc::new(layout.as_layout(id, view.id)?);
-        self.layouts.write().entry(id).or_insert(known);
+        self.layouts.write().entry(id).or_insert_with(|| next.clone());
         *view.state.write() = state;
         Ok(())
     }
 
+    /// Whether rows of every layout since `oldest` have all features of the present one, with types that read as theirs.
+    pub(super) fn reads_whole(&self, view: u32, oldest: u32, present: u32) -> bool {
+        let layouts = self.layouts.read();
+        let Some(wanted) = layouts.get(&present) else { return false };
+        if wanted.tiles.is_some() {
+            return oldest == present;
+        }
+        let since = oldest.min(present);
+        let mut stored = layouts.values().filter(|stored| stored.view == view && stored.id >= since);
+        layouts.contains_key(&oldest) && stored.all(|stored| Fields::of(stored.clone(), wanted).is_whole())
+    }
+
     /// Adds a committed view to what is in memory.
-    fn remember(&self, id: u32, state: ViewState, layout_id: u32, layout: &ViewLayout) -> Result<()> {
+    fn remember(&self, id: u32, state: ViewState, first: Arc<Layout>, layout: &ViewLayout) {
         let key_types: Vec<DataType> = layout.keys.iter().map(|key| key.data_type.clone()).collect();
         let entity = EntityTypeRecord {
             project: layout.project.clone(),
             entities: layout.entities.clone(),
             key_types: key_types.clone(),
         };
-        let known = Arc::new(layout.as_layout(layout_id, id)?);
         self.entity_types.write().insert(state.record.entity_type, entity);
-        self.layouts.write().insert(layout_id, known);
+        self.layouts.write().insert(first.id, first);
         self.views.write().insert(id, Arc::new(View::new(id, &key_types, state)));
-        Ok(())
     }
 
     /// Removes a view's metadata and notes its rows for deletion, with whatever else is in the batch.
@@ -229,12 +269,14 @@ impl Inner {
             MetaKey::Progress(view.id),
             MetaKey::Pushed(view.id),
             MetaKey::Table(view.id),
+            MetaKey::Retained(view.id),
         ];
         for key in keys {
             batch.delete(key.encode());
         }
-        for &id in &layouts {
+        for id in layouts {
             batch.delete(MetaKey::Layout(id).encode());
+            batch.delete(MetaKey::Numbers(id).encode());
             batch.delete(MetaKey::Aggregates(id).encode());
         }
         batch.delete(MetaKey::Tiles(view.id).encode());
@@ -242,6 +284,7 @@ impl Inner {
         self.drop_all_waiting(view.id, batch)?;
         commit(std::mem::take(batch))?;
         self.views.write().remove(&view.id);
+        self.retention.forget(view.id);
         self.layouts.write().retain(|_, layout| layout.view != view.id);
         Ok(purge)
     }
@@ -250,6 +293,9 @@ impl Inner {
     pub(super) fn commit_metadata(&self, batch: WriteBatch) -> Result<()> {
         let mut options = rocksdb::WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(Error::store("writing metadata"))
+        reach(Failpoint::BeforeMetadata);
+        let outcome = self.db.write_opt(batch, &options).map_err(Error::store("writing metadata"));
+        reach(Failpoint::AfterMetadata);
+        outcome
     }
 }

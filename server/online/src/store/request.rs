@@ -110,8 +110,8 @@ pub struct Cursor {
     pub materialized_at: Micros,
     /// The epoch lookups read.
     pub epoch: u32,
-    /// Whether every row has the view's present features. `false` after features were added or changed: rows written before
-    /// lack them until a full refresh.
+    /// Whether every row has the view's present features, maybe under another name or with a narrower type. `false` after
+    /// features were added or changed: rows written before lack them until a full refresh.
     pub layout_current: bool,
 }
 
@@ -120,7 +120,8 @@ pub struct Cursor {
 pub struct Written {
     /// Rows that are now stored: new, or in place of an older or equal one.
     pub written: u64,
-    /// Rows that were not stored, because a newer observation is, or came in the same write.
+    /// Rows that were not stored, because a newer observation is, or came in the same write; or because their entity was erased
+    /// since, or they are older than what the view keeps.
     pub kept: u64,
     /// Rows that happen later than now: they are stored when they are due.
     pub waiting: u64,
@@ -173,4 +174,6 @@ pub struct Stats {
     pub disk_free_bytes: u64,
     /// Replaced epochs and removed views whose rows are still being deleted.
     pub pending_purges: u64,
+    /// Observations of erased entities that were refused since the store was opened.
+    pub refused_erased: u64,
 }

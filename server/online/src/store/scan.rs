@@ -128,7 +128,7 @@ impl<'s> Walk<'s> {
         if let Some((_, fields)) = self.fields.iter().find(|(id, _)| *id == stored) {
             return Ok(fields.clone());
         }
-        let fields = Arc::new(Fields::new(self.inner.layout(stored)?, &self.layout.features));
+        let fields = Arc::new(Fields::of(self.inner.layout(stored)?, &self.layout));
         self.fields.push((stored, fields.clone()));
         Ok(fields)
     }
@@ -148,10 +148,12 @@ impl Iterator for Scan<'_> {
 }
 
 /// Where columns are in incoming rows of a stored layout.
-pub(super) fn fields(inner: &Inner, stored: u32, wanted: &[Column]) -> Result<Arc<Fields>> {
+pub(super) fn fields(inner: &Inner, stored: u32, wanted: &Layout) -> Result<Arc<Fields>> {
     let stored = inner.layout(stored)?;
-    let incoming = stored.tiles.as_ref().map_or_else(|| stored.clone(), |tiled| tiled.inputs.clone());
-    Ok(Arc::new(Fields::new(incoming, wanted)))
+    Ok(Arc::new(match (&stored.tiles, &wanted.tiles) {
+        (Some(stored), Some(wanted)) => Fields::new(stored.inputs.clone(), &wanted.inputs.features),
+        _ => Fields::of(stored, wanted),
+    }))
 }
 
 /// Stored rows as columns.

@@ -4,7 +4,11 @@
 //! that share one store, with the cache on, tiny or off, and with the folder closed and opened again in the middle.
 
 mod correct;
+mod disk;
+mod erase;
+mod evolve;
 mod history;
+mod kept;
 mod push;
 mod race;
 mod torn;

@@ -135,7 +135,7 @@ impl Inner {
 
     /// Folds the events of a load into the tiles of its epoch, among those that were pushed meanwhile.
     pub(super) fn fold_in(&self, load: &mut Load) -> Result<()> {
-        let (view, epoch) = (load.view.clone(), load.epoch);
+        let (view, epoch) = (load.view().clone(), load.epoch());
         let layout = self.layout(load.layout())?;
         let mut tiles = EpochTiles::new(view.id, epoch, self.events_for(&view, epoch, &layout)?);
         let (is_of, pushes_before) = (load.standing(), load.pushes_before);

@@ -11,14 +11,19 @@ use std::fs;
 use std::path::Path;
 
 use super::Store;
+use super::open::ROCKS;
 use crate::{Error, Result};
+
+/// The file that names a store which was put back from a checkpoint: RocksDB would go by the name of the one it was taken from.
+pub(super) const INSTANCE: &str = "INSTANCE";
 
 /// What tells this database from any other.
 ///
 /// # Errors
-/// The file that RocksDB keeps it in can't be read.
-pub(super) fn identity(rocks: &Path) -> Result<String> {
-    let path = rocks.join("IDENTITY");
+/// The file that it is kept in can't be read.
+pub(super) fn identity(store: &Path) -> Result<String> {
+    let instance = store.join(INSTANCE);
+    let path = if instance.exists() { instance } else { store.join(ROCKS).join("IDENTITY") };
     let text = fs::read_to_string(&path).map_err(|source| Error::Folder { path, source })?;
     Ok(text.trim().to_owned())
 }

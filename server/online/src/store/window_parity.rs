@@ -36,7 +36,7 @@ impl Store {
         let events = Events::new(tiled.inputs.clone(), tiled.clone());
         let mut walk = inner.walk_tiles(&view, mark.epoch, tiled.clone())?;
         let there = walk.next()?;
-        let (at, parity) = (expected.until, Parity::default());
+        let (at, parity) = (expected.horizon(), Parity::default());
         let nothing = EntityTiles::new().slots(&layout, &tiled, at)?;
         let mut comparison = Comparison { layout, tiled, at, nothing, walk, there, parity };
         let (mut entity, mut folded) = (Vec::new(), EntityTiles::new());

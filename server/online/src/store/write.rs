@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use arrow_array::Array;
 use rocksdb::WriteBatch;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::tiles::EpochTiles;
@@ -55,6 +56,7 @@ impl Store {
         if commit != Commit::None {
             view.state.read().check_layout(layout.id)?;
         }
+        part.leave_out(inner.refused(&view, &rows)?.as_deref());
         let epochs = Epochs::of(&view, commit)?;
         let mut held = inner.stripes.lock(part.entities());
         let mut batch = WriteBatch::default();
@@ -65,7 +67,9 @@ impl Store {
         }
         part.note_push(&mut batch);
         held.begin();
+        reach(Failpoint::BeforeWriteBatch);
         let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("writing rows"));
+        reach(Failpoint::AfterWriteBatch);
         // Even a failed write may have reached the log: readers must look again.
         part.forget(inner);
         outcome?;
@@ -73,6 +77,7 @@ impl Store {
         if let Some(next) = next {
             next(&mut view.state.write());
         }
+        reach(Failpoint::BeforeWriteAck);
         Ok(part.written())
     }
 }
@@ -109,6 +114,14 @@ impl<'a> Part<'a> {
         let origin = rows.origin;
         let (yields, stored) = (false, Vec::new());
         Ok(Self { view, layout, encoder, rows: incoming, winners, waiting, origin, yields, stored })
+    }
+
+    /// Takes out what is refused: of a key all rows are whose newest is.
+    pub(super) fn leave_out(&mut self, refused: Option<&[bool]>) {
+        if let Some(refused) = refused {
+            self.winners.retain(|&row| !refused[row]);
+            self.waiting.retain(|&row| !refused[row]);
+        }
     }
 
     /// The entities whose stripes must be held.
@@ -153,6 +166,7 @@ impl<'a> Part<'a> {
             // A replay of what is there already costs no write.
             if present.is_none_or(|present| present.as_ref() != bytes) {
                 batch.put_cf(family, keys.get(nth), &bytes);
+                reach(Failpoint::MidBatch);
             }
         }
         Ok(())

@@ -1,10 +1,12 @@
-//! The gRPC port: lookups, pushes, registry, materialization and its jobs, tables, sealed training sets, Arrow Flight with Flight SQL, health and
+//! The gRPC port: lookups, pushes, registry, materialization and its jobs, tables, lifecycle, sealed training sets, Arrow Flight with Flight SQL, health and
 //! reflection.
 //!
 //! Each service is an adapter in a file of its own. The settings of the connection are those of one program that talks to a few:
 //! wide windows for bulk, no delay for lookups, keepalive for what sits between.
 
+mod derived;
 mod jobs;
+mod lifecycle;
 mod materialize;
 mod online;
 mod push;
@@ -18,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use tidegate_proto::derived::v1::derived_service_server::DerivedServiceServer;
 use tidegate_proto::jobs::v1::jobs_service_server::JobsServiceServer;
+use tidegate_proto::lifecycle::v1::lifecycle_service_server::LifecycleServiceServer;
 use tidegate_proto::materialize::v1::materialize_service_server::MaterializeServiceServer;
 use tidegate_proto::push::v1::push_service_server::PushServiceServer;
 use tidegate_proto::registry::v1::registry_service_server::RegistryServiceServer;
@@ -90,6 +94,11 @@ fn routes<H: Health>(
     let materialize = MaterializeServiceServer::new(materialize::MaterializeDoor::new(service.clone()));
     let push = PushServiceServer::new(push::PushDoor::new(service.clone())).max_decoding_message_size(unary);
     let jobs = JobsServiceServer::new(jobs::JobsDoor::new(service.clone()));
+    let lifecycle = LifecycleServiceServer::new(lifecycle::LifecycleDoor::new(service.clone()))
+        .max_decoding_message_size(unary)
+        .max_encoding_message_size(usize::MAX);
+    let derived =
+        DerivedServiceServer::new(derived::DerivedDoor::new(service.clone())).max_encoding_message_size(usize::MAX);
     let table = TableServiceServer::new(table::TableDoor::new(service.clone()));
     let sealed = SealedServiceServer::new(sealed::SealedDoor::new(service.clone()))
         .max_decoding_message_size(unary)
@@ -110,6 +119,8 @@ fn routes<H: Health>(
         .add_service(push)
         .add_service(jobs)
         .add_service(table)
+        .add_service(lifecycle)
+        .add_service(derived)
         .add_service(sealed)
         .add_service(flight)
         .add_service(health)
@@ -119,7 +130,7 @@ fn routes<H: Health>(
 }
 
 async fn report_serving(reporter: &HealthReporter) {
-    use tidegate_proto::{jobs, materialize, online, push, registry, sealed, table};
+    use tidegate_proto::{derived, jobs, lifecycle, materialize, online, push, registry, sealed, table};
     let serving = tonic_health::ServingStatus::Serving;
     for name in [
         online::v1::online_service_server::SERVICE_NAME,
@@ -128,6 +139,8 @@ async fn report_serving(reporter: &HealthReporter) {
         push::v1::push_service_server::SERVICE_NAME,
         jobs::v1::jobs_service_server::SERVICE_NAME,
         table::v1::table_service_server::SERVICE_NAME,
+        lifecycle::v1::lifecycle_service_server::SERVICE_NAME,
+        derived::v1::derived_service_server::SERVICE_NAME,
         sealed::v1::sealed_service_server::SERVICE_NAME,
         "arrow.flight.protocol.FlightService",
     ] {

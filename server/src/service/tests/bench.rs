@@ -13,6 +13,7 @@ use tidegate_schemas::time::Micros;
 use crate::app::tests::settings;
 use crate::clock::Clock;
 use crate::jobs::Jobs;
+use crate::receipts::Receipts;
 use crate::registry::Registry;
 use crate::sealed::SealedSets;
 use crate::service::{
@@ -93,21 +94,26 @@ impl Bench {
 
     /// Materializes so many rows at a time.
     pub(crate) async fn with_batch_rows(batch_rows: usize) -> Self {
-        Self::open(tempfile::tempdir().unwrap(), batch_rows, Vec::new()).await
+        Self::open(tempfile::tempdir().unwrap(), batch_rows).await
     }
 
     /// With more settings.
     pub(crate) async fn with_settings(more: &[(&str, &str)]) -> Self {
         let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Self::open(tempfile::tempdir().unwrap(), 1024, more).await
+        Self::open_with(tempfile::tempdir().unwrap(), 1024, more).await
     }
 
-    async fn open(folder: tempfile::TempDir, batch_rows: usize, more: Vec<(String, String)>) -> Self {
+    pub(crate) async fn open(folder: tempfile::TempDir, batch_rows: usize) -> Self {
+        Self::open_with(folder, batch_rows, Vec::new()).await
+    }
+
+    async fn open_with(folder: tempfile::TempDir, batch_rows: usize, more: Vec<(String, String)>) -> Self {
         let (clock, shutdown) = (Clock::manual(0), Shutdown::new());
         // Tables under `lake` may be named by sources.
         let lake = folder.path().join("lake");
         std::fs::create_dir_all(&lake).unwrap();
         let service = Tidegate::new(parts(folder.path(), batch_rows, &more, &clock, &shutdown)).share();
+        service.prepare().await.unwrap();
         service.load_definitions().await.unwrap();
         Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows, more }
     }
@@ -120,7 +126,7 @@ impl Bench {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         drop(service);
-        Self::open(folder, batch_rows, more).await
+        Self::open_with(folder, batch_rows, more).await
     }
 
     pub(crate) async fn apply(&self, text: &str) -> Result<Applied> {
@@ -186,7 +192,8 @@ fn parts(folder: &Path, batch_rows: usize, more: &[(String, String)], clock: &Cl
     let (lake, batch_rows) = (folder.join("lake").display().to_string(), batch_rows.to_string());
     let mut all = vec![("materialize.batch_rows", batch_rows.as_str()), ("tables.roots", lake.as_str())];
     all.extend(more.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    let settings = settings(folder, &all);
+    let mut settings = settings(folder, &all);
+    settings.server.data_dir = folder.to_owned();
     let plans = tidegate_offline::runtime::Settings {
         memory_bytes: settings.plans.memory,
         spill_dir: folder.join("spill/plans"),
@@ -206,6 +213,7 @@ fn parts(folder: &Path, batch_rows: usize, more: &[(String, String)], clock: &Cl
         telemetry: Arc::new(Telemetry::new()),
         registry: Registry::open(&folder.join("registry")).unwrap(),
         sealed: SealedSets::open(&folder.join("sealed")).unwrap(),
+        receipts: Receipts::open(&folder.join("erased")).unwrap(),
         plans: tidegate_offline::runtime::Runtime::new(&plans).unwrap(),
         online: tidegate_online::Store::open(folder.join("online"), &online).unwrap(),
         jobs: Jobs::open(&folder.join("jobs"), settings.jobs.clone(), clock.clone()).unwrap(),
