@@ -63,11 +63,14 @@ fn read(bench: &Bench) {
 fn definitions(kafka: &str) -> String {
     FLIGHTS
         .replace("    event_time: time_hour\n", &format!("    event_time: time_hour\n    kafka: {kafka}\n"))
-        .replace("columns: [{name: wind, type: float64}]", "columns: [{name: wind, type: float64}, {name: reading, type: string}]")
+        .replace(
+            "columns: [{name: wind, type: float64}]",
+            "columns: [{name: wind, type: float64}, {name: reading, type: string}]",
+        )
         .replace(
             "feature_services:\n",
             "  - name: origin_counts\n    entities: [airport]\n    source: weather\n    features:\n\
-             \x20     - {name: readings, type: int64, aggregate: {fn: count, window: all, hop: 1h}}\nfeature_services:\n",
+             \x20     - {name: readings, type: int64, aggregate: {fn: count, window: all}}\nfeature_services:\n",
         )
 }
 
