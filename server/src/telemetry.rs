@@ -24,8 +24,10 @@ use crate::config::{Log, LogFormat};
 use crate::service::Freshness;
 use freshness::FreshnessMetrics;
 
+mod kafka;
 mod push;
 
+use kafka::KafkaMetrics;
 use push::PushMetrics;
 
 /// The content type of what [`Telemetry::encode`] gives.
@@ -104,6 +106,7 @@ pub struct Telemetry {
     cache_bytes: Gauge<u64, AtomicU64>,
     catalog_version: Family<ProjectLabels, Gauge<u64, AtomicU64>>,
     push: PushMetrics,
+    kafka: KafkaMetrics,
     freshness: FreshnessMetrics,
 }
 
@@ -141,11 +144,13 @@ impl Telemetry {
             cache_bytes: Gauge::default(),
             catalog_version: Family::default(),
             push: PushMetrics::default(),
+            kafka: KafkaMetrics::default(),
             freshness: FreshnessMetrics::default(),
         };
         telemetry.register_calls();
         telemetry.register_work(values);
         telemetry.push.register(&mut telemetry.registry);
+        telemetry.kafka.register(&mut telemetry.registry);
         telemetry.freshness.register(&mut telemetry.registry);
         telemetry
     }
@@ -287,6 +292,21 @@ impl Telemetry {
     /// Counts pushed rows, and by reason those that could not be taken.
     pub(crate) fn pushed(&self, accepted: u64, duplicates: u64, refused: impl Iterator<Item = (&'static str, u64)>) {
         self.push.pushed(accepted, duplicates, refused);
+    }
+
+    /// Notes whether a source's topic is read.
+    pub(crate) fn topic_read(&self, project: &str, source: &str, reads: bool) {
+        self.kafka.reading(project, source, reads);
+    }
+
+    /// Counts messages of a source's topic.
+    pub(crate) fn topic_messages(&self, project: &str, source: &str, count: u64) {
+        self.kafka.messages(project, source, count);
+    }
+
+    /// Sets how many messages of each partition are not read yet.
+    pub(crate) fn topic_lag(&self, project: &str, source: &str, lag: &[(i32, u64)]) {
+        self.kafka.lag(project, source, lag);
     }
 
     /// Counts rows that became due.

@@ -52,6 +52,7 @@ pub struct Running {
 pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     stage("settings");
     config.check_exposure()?;
+    crate::kafka::check(&config.kafka)?;
     stage("ports");
     let listeners = bind(&config).await?;
     let (grpc, http) = (local_address(&listeners.grpc)?, local_address(&listeners.http)?);
@@ -89,6 +90,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     service.load_definitions().await?;
     spawn_keeper(&service, &config, &shutdown);
     spawn_pushes(&service, &shutdown);
+    tokio::spawn(service.clone().read_topics(shutdown.register(Stage::Jobs, "topics of Kafka")));
     spawn_scheduler(&service, &config, &shutdown);
     spawn_retention(&service, &config, &shutdown);
     stage("doors");

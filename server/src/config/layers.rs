@@ -9,7 +9,7 @@ use std::path::Path;
 use tidegate_schemas::catalog::nearest;
 use toml::Value;
 
-use super::{Config, Error};
+use super::{Config, Error, clusters};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const ENV_PREFIX: &str = "TIDEGATE__";
@@ -63,16 +63,7 @@ impl Layers {
     /// # Errors
     /// A value that does not fit, with its origin.
     pub fn config(&self) -> Result<Config, Error> {
-        let mut table = toml::Table::new();
-        for (key, setting) in &self.settings {
-            if let Some((section, name)) = key.split_once('.') {
-                let section = table.entry(section).or_insert_with(|| Value::Table(toml::Table::new()));
-                if let Value::Table(section) = section {
-                    section.insert(name.to_owned(), setting.value.clone());
-                }
-            }
-        }
-        table.try_into().map_err(|error: toml::de::Error| self.blame(&error))
+        nest(&self.settings).try_into().map_err(|error: toml::de::Error| self.blame(&error))
     }
 
     /// Keys in order, with values and origins.
@@ -98,6 +89,9 @@ impl Layers {
     }
 
     fn set_text(&mut self, key: &str, text: &str, origin: String) -> Result<(), Error> {
+        if clusters::parts(key).is_some() {
+            return self.set(key, Value::String(text.to_owned()), origin);
+        }
         let like = self.find(key, &origin)?.value.clone();
         let value = read_like(&like, text).ok_or_else(|| Error::Value {
             origin: origin.clone(),
@@ -108,6 +102,14 @@ impl Layers {
     }
 
     fn set(&mut self, key: &str, value: Value, origin: String) -> Result<(), Error> {
+        if clusters::parts(key).is_some() {
+            let Some(text) = clusters::text(&value) else {
+                let message = format!("is {value}; expected text, a number, true, false or a list of strings");
+                return Err(Error::Value { origin, key: key.to_owned(), message });
+            };
+            self.settings.insert(key.to_owned(), Setting { value: Value::String(text), origin });
+            return Ok(());
+        }
         let setting = self.find(key, &origin)?;
         if !setting.value.same_type(&value) {
             let message = format!("is {value}; expected {}", expected(&setting.value));
@@ -151,16 +153,30 @@ impl Layers {
         let Some(changed) = self.settings.get(key).filter(|setting| setting.origin != "default") else { return false };
         let mut only = defaults;
         only.settings.insert(key.to_owned(), changed.clone());
-        let mut table = toml::Table::new();
-        for (key, setting) in only.settings {
-            if let Some((section, name)) = key.split_once('.')
-                && let Value::Table(section) = table.entry(section).or_insert_with(|| Value::Table(toml::Table::new()))
-            {
-                section.insert(name.to_owned(), setting.value);
-            }
-        }
-        table.try_into::<Config>().is_err_and(|error| error.message() == message)
+        nest(&only.settings).try_into::<Config>().is_err_and(|error| error.message() == message)
     }
+}
+
+/// Settings by section, as they are converted.
+fn nest(settings: &BTreeMap<String, Setting>) -> toml::Table {
+    let mut table = toml::Table::new();
+    'settings: for (key, setting) in settings {
+        let (path, name) = match clusters::parts(key) {
+            Some((cluster, option)) => (vec!["kafka", "clusters", cluster], option),
+            None => match key.split_once('.') {
+                Some((section, name)) => (vec![section], name),
+                None => continue,
+            },
+        };
+        let mut at = &mut table;
+        for part in path {
+            let inner = at.entry(part).or_insert_with(|| Value::Table(toml::Table::new()));
+            let Value::Table(inner) = inner else { continue 'settings };
+            at = inner;
+        }
+        at.insert(name.to_owned(), setting.value.clone());
+    }
+    table
 }
 
 fn parse(text: &str, path: &Path) -> Result<toml::Table, Error> {

@@ -1,8 +1,10 @@
 //! Settings: compiled-in defaults < file < environment < flags, each value with its origin.
 //!
-//! `default.toml` is the list of keys there are; a key it lacks is refused with the nearest one it has. [`layers`] stacks the sources
+//! `default.toml` is the list of keys there are; a key it lacks is refused with the nearest one it has, but for `clusters` of Kafka, whose
+//! names are free. [`layers`] stacks the sources
 //! and remembers where each value came from, [`units`] reads sizes and durations, [`show`] prints it all with secrets masked.
 
+mod clusters;
 pub mod layers;
 pub mod show;
 pub mod units;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use clusters::{Cluster, Kafka};
 pub use layers::{Layers, Overrides};
 
 /// All settings, checked.
@@ -38,6 +41,8 @@ pub struct Config {
     pub materialize: Materialize,
     /// Pushed rows.
     pub push: Push,
+    /// Topics and their clusters.
+    pub kafka: Kafka,
     /// Jobs.
     pub jobs: Jobs,
     /// The registry.

@@ -7,7 +7,7 @@ use toml::Value;
 use super::Layers;
 
 /// Words in a key's last part that make its value a secret.
-const SECRET: [&str; 4] = ["secret", "password", "token", "credential"];
+const SECRET: [&str; 5] = ["secret", "password", "token", "credential", "key.pem"];
 
 /// Settings as TOML with each value's origin in a comment. Secrets are masked.
 #[must_use]

@@ -69,6 +69,25 @@ fn credentials_in_uris_are_masked() {
 }
 
 #[test]
+fn clusters_have_names_and_options_of_their_own() {
+    let file = "[kafka.clusters.main]\nbrokers = ['a:9092', 'b:9092']\nsasl.username = 'ann'\n'fetch.min.bytes' = 10\n";
+    let env = [("TIDEGATE__KAFKA__CLUSTERS__MAIN__SASL__PASSWORD", "hunter2")];
+    let layers = read(file, &env, &[("kafka.clusters.other.brokers", "c:9092", "--set")]).unwrap();
+    let config = layers.config().unwrap();
+    let main = &config.kafka.clusters["main"];
+    assert_eq!(main.get("brokers"), Some("a:9092,b:9092"));
+    assert_eq!(main.get("sasl.password"), Some("hunter2"));
+    assert_eq!(main.get("fetch.min.bytes"), Some("10"));
+    assert_eq!(config.kafka.clusters["other"].get("brokers"), Some("c:9092"));
+    let (shown, debugged) = (show::show(&layers), format!("{config:?}"));
+    assert!(shown.contains("clusters.main.sasl.password = \"***\""), "{shown}");
+    assert!(shown.contains("clusters.main.brokers = \"a:9092,b:9092\""), "{shown}");
+    assert!(!shown.contains("hunter2") && !debugged.contains("hunter2"), "{shown}\n{debugged}");
+    check_refused("[kafka.clusters]\nmain = 'a:9092'", &[], &["`kafka.clusters.main`"]);
+    check_refused("[kafka]\nbatch_row = 1", &[], &["did you mean `kafka.batch_rows`"]);
+}
+
+#[test]
 fn other_machines_are_refused_without_insecure() {
     let address = [("TIDEGATE__GRPC__ADDRESS", "0.0.0.0:7407")];
     let config = read("", &address, &[]).unwrap().config().unwrap();

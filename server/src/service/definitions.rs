@@ -285,6 +285,7 @@ impl Tidegate {
             refuse_breaking(&changes)?;
         }
         let (base_version, old) = base_of(base.as_deref(), &project);
+        self.check_topics(&old, &catalog)?;
         let changed = |source: &&Arc<Source>| needs_preparing(&old, &catalog, source);
         self.queries.check(&catalog).await.refuse(|name| catalog.sources.get(name).as_ref().is_some_and(changed))?;
         for source in catalog.sources.values().filter(changed) {
@@ -318,6 +319,9 @@ impl Tidegate {
     /// What apply would refuse about tables, told early.
     async fn warnings(&self, old: &Catalog, new: &Catalog, checked: &Checked) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Err(error) = self.check_topics(old, new) {
+            warnings.push(format!("apply will be refused: {}", error.chain()));
+        }
         for (source, error) in &checked.unknown {
             warnings.push(format!("the query of source `{source}` can't be looked at: {}", error.chain()));
         }

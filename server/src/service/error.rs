@@ -4,7 +4,7 @@ use tidegate_schemas::catalog::ResolveError;
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::problem::Problem;
 
-use crate::{registry, sealed};
+use crate::{kafka, registry, sealed};
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,12 @@ impl From<registry::Error> for Error {
 impl From<tidegate_offline::training::Error> for Error {
     fn from(error: tidegate_offline::training::Error) -> Self {
         tidegate_offline::Error::from(error).into()
+    }
+}
+
+impl From<kafka::Error> for Error {
+    fn from(error: kafka::Error) -> Self {
+        wrap(error.kind(), error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
 //! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push`, `online`,
+//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push`, `kafka`, `online`,
 //! `erase`, `retire`, `backup` and `rebuild`. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
@@ -21,6 +21,7 @@ mod expressions;
 mod freshness;
 mod ingest;
 mod jobs;
+mod kafka;
 mod keys;
 mod layout;
 mod lifecycle;

@@ -212,7 +212,10 @@ impl Tables {
     }
 
     /// The real path behind a URI, links followed, when a configured root holds it.
-    fn inside_roots(&self, source: &Source, uri: &str) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// Nothing there, or outside the roots.
+    pub(super) fn inside_roots(&self, source: &Source, uri: &str) -> Result<PathBuf> {
         let asked = absolute_path(uri)?;
         let real = asked.canonicalize().ok();
         let holds = |root: &String| {

@@ -15,7 +15,7 @@ use tidegate_schemas::time::Micros;
 
 use tidegate_schemas::types::DataType as FeatureType;
 
-use super::base64;
+use crate::base64;
 use crate::service::{FeatureReply, Values};
 
 /// A feature's column: one value for each row.

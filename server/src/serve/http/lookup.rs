@@ -30,7 +30,8 @@ use tidegate_proto::online::v1::Status as WireStatus;
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::time::Micros;
 
-use super::{BodyLimit, base64, json};
+use super::{BodyLimit, json};
+use crate::base64;
 use crate::serve::error::HttpError;
 use crate::serve::meter::metered;
 use crate::serve::turn::Turns;

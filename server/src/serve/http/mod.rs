@@ -3,7 +3,6 @@
 //! [`lookup`] reads a request's JSON, [`json`] writes values. What goes wrong is one JSON object, whatever the route; a panic in a handler or
 //! a body that never ends fails its own request.
 
-mod base64;
 mod json;
 mod lookup;
 mod openapi;

@@ -210,7 +210,8 @@ impl Tidegate {
                     let refused: Vec<Refused> = (0..batch.num_rows())
                         .map(|row| Refused { row, reason: NO_PLACE, detail: detail.clone() })
                         .collect();
-                    let payload = payload::encode(&quarantine::rows(&batch, &refused, &target, "outbox", now)?)?;
+                    let entries = quarantine::entries(&batch, &refused);
+                    let payload = payload::encode(&quarantine::rows(&entries, &target, "outbox", now)?)?;
                     let outgoing = [Outgoing { feed, rows: refused.len() as u32, payload: &payload }];
                     store.push(&Push { views: &[], outgoing: &outgoing, claim: None, extras: &[], now })?;
                     rows += refused.len() as u64;

@@ -1,7 +1,7 @@
 //! Push: rows that lookups see as soon as they are acknowledged, and that reach their table behind that.
 //!
 //! [`target`] finds what a push is for: the views, the source, what a row must have · [`prepare`] tells good rows from bad and turns
-//! them into what the store takes · [`quarantine`] is the table of the bad ones · [`payload`] is a row's way through the outbox ·
+//! them into what the store takes · [`came`] is what a topic's rows bring along · [`quarantine`] is the table of the bad ones · [`payload`] is a row's way through the outbox ·
 //! [`flush`] brings outboxes to their tables · [`keep`] does that, and releases what is due, as time goes by.
 //!
 //! ```text
@@ -13,6 +13,7 @@
 //! Nothing is decided twice: the one who wrote rows to the outbox has checked them, and a chunk of it is the same chunk however often
 //! it is tried.
 
+mod came;
 mod flush;
 mod keep;
 mod payload;
@@ -22,7 +23,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub(super) use quarantine::TABLE as QUARANTINE;
+pub(super) use came::{Came, Place};
+pub(super) use quarantine::{Entry, TABLE as QUARANTINE};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,9 +36,10 @@ use parking_lot::Mutex;
 use tidegate_online::{FeedId, Ticket};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{Batches, Error, Principal, Result, Tidegate};
+use crate::registry::Versioned;
 use target::Target;
 
 /// Where pushed rows go.
@@ -166,30 +169,56 @@ impl Tidegate {
         };
         let target = Target::find(self, &project, &request)?;
         let rows = whole(batches).await?;
+        let applied = self.apply_rows(target, rows, request.event_ids, Came::default(), Some(place)).await?;
+        tracing::debug!(
+            principal = principal.name(),
+            project = request.project,
+            target = request.target,
+            accepted = applied.outcome.accepted,
+            duplicates = applied.outcome.duplicates,
+            "pushed"
+        );
+        Ok(applied)
+    }
+
+    /// Takes the rows of a topic's messages for its source, as a push to both does, and what came along with them.
+    pub(super) async fn take_rows(
+        &self,
+        project: &Arc<Versioned>,
+        source: &str,
+        rows: RecordBatch,
+        came: Came,
+    ) -> Result<PushOutcome> {
+        let request = PushRequest { target: source.to_owned(), to: PushTo::Both, ..PushRequest::default() };
+        let target = Target::find(self, project, &request)?;
+        let applied = self.apply_rows(target, rows, None, came, None).await?;
+        self.sync_push(applied).await
+    }
+
+    async fn apply_rows(
+        &self,
+        target: Target,
+        rows: RecordBatch,
+        event_ids: Option<ArrayRef>,
+        came: Came,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Applied> {
         let work = prepare::Work {
             store: self.online.clone(),
             target,
             rows,
-            event_ids: request.event_ids,
+            event_ids,
+            came,
             now: self.clock.now(),
             future_bound: i64::try_from(self.settings.push.future_bound.as_micros()).unwrap_or(i64::MAX),
         };
-        let (project, telemetry) = (request.project.clone(), self.telemetry.clone());
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
             work.run()
         });
         let (outcome, ticket) = done.await.map_err(|error| Error::internal("a push panicked").with_source(error))??;
         let bad = outcome.quarantined.iter().map(|bad| (bad.reason, bad.rows));
-        telemetry.pushed(outcome.accepted, outcome.duplicates, bad);
-        tracing::debug!(
-            principal = principal.name(),
-            project,
-            target = request.target,
-            accepted = outcome.accepted,
-            duplicates = outcome.duplicates,
-            "pushed"
-        );
+        self.telemetry.pushed(outcome.accepted, outcome.duplicates, bad);
         self.pushes.flush.notify_one();
         Ok(Applied { outcome, ticket })
     }

@@ -17,11 +17,12 @@ use arrow::compute::{cast, filter, filter_record_batch};
 use arrow::datatypes::{DataType as Arrow, Field, Int64Type, Schema, TimestampMicrosecondType};
 use tidegate_offline::ingest::{Rules, Sifter, Unfit};
 use tidegate_offline::training::canonical;
-use tidegate_online::{Claim, EventIds, Fate, Origin, Outgoing, Push, Pushed, RowDigest, Rows, Store, Ticket};
+use tidegate_online::{Claim, EventIds, Extra, Fate, Origin, Outgoing, Push, Pushed, RowDigest, Rows, Store, Ticket};
 use tidegate_schemas::digest::Digest;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
+use super::came::Came;
 use super::quarantine::{self, Refused};
 use super::target::Target;
 use super::{PushOutcome, Quarantined, payload};
@@ -44,6 +45,8 @@ pub(super) struct Work {
     pub(super) rows: RecordBatch,
     /// Their ids, where the caller named them.
     pub(super) event_ids: Option<ArrayRef>,
+    /// How they came, and what came along.
+    pub(super) came: Came,
     pub(super) now: Micros,
     /// Rows that happen later than that from now are refused.
     pub(super) future_bound: Micros,
@@ -71,7 +74,9 @@ impl Work {
         let claim = self.claim(&store, &mut kept)?;
         let (pushed, ticket) = self.write(&kept, claim.as_ref())?;
         drop(claim);
-        Ok((outcome(&kept, &pushed), ticket))
+        let mut outcome = outcome(&kept, &pushed);
+        self.came.count(&mut outcome.quarantined);
+        Ok((outcome, ticket))
     }
 
     fn sift(&self) -> Result<Kept> {
@@ -163,10 +168,12 @@ impl Work {
             Some(feed) => Some((feed, rows, payload::encode(&kept.rows)?)),
             None => None,
         };
-        let refused = match kept.refused.len() as u32 {
+        let mut refused = quarantine::entries(&self.rows, &kept.refused);
+        self.came.complete(&mut refused, &kept.refused);
+        let refused = match refused.len() as u32 {
             0 => None,
             count => {
-                let refused = quarantine::rows(&self.rows, &kept.refused, &target.name, "push", self.now)?;
+                let refused = quarantine::rows(&refused, &target.name, self.came.origin, self.now)?;
                 Some((target.quarantine, count, payload::encode(&refused)?))
             }
         };
@@ -176,7 +183,9 @@ impl Work {
             .map(|(feed, rows, payload)| Outgoing { feed: *feed, rows: *rows, payload })
             .collect();
         let views = if rows > 0 { views.as_slice() } else { &[] };
-        Ok(self.store.push_unsynced(&Push { views, outgoing: &outgoing, claim, extras: &[], now: self.now })?)
+        let extras: Vec<_> = self.came.positions.iter().map(|(name, value)| Extra { name, value }).collect();
+        let push = Push { views, outgoing: &outgoing, claim, extras: &extras, now: self.now };
+        Ok(self.store.push_unsynced(&push)?)
     }
 
     /// The rows' ids as bytes: those that came beside them, or those of the source's column.

@@ -54,19 +54,31 @@ pub(super) fn rules() -> Rules {
     }
 }
 
-/// Refused rows of a batch as rows of the table. `origin` is `push` or how else they came.
-pub(super) fn rows(
-    batch: &RecordBatch,
-    refused: &[Refused],
-    target: &str,
-    origin: &str,
-    now: Micros,
-) -> Result<RecordBatch> {
-    let at = TimestampMicrosecondArray::from_value(now, refused.len()).with_timezone("UTC");
-    let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(refused.iter().map(|_| text))) };
-    let reasons = StringArray::from_iter_values(refused.iter().map(|it| it.reason));
-    let details = StringArray::from_iter_values(refused.iter().map(|it| it.detail.as_str()));
-    let contents = StringArray::from_iter_values(refused.iter().map(|it| json(&batch.slice(it.row, 1))));
+/// What could not be taken, as the table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::service) struct Entry {
+    /// Why, in a few words.
+    pub(in crate::service) reason: &'static str,
+    /// What is wrong with it.
+    pub(in crate::service) detail: String,
+    /// What came, as text: a row as JSON.
+    pub(in crate::service) content: String,
+}
+
+/// Refused rows of a batch.
+pub(super) fn entries(batch: &RecordBatch, refused: &[Refused]) -> Vec<Entry> {
+    let entry =
+        |it: &Refused| Entry { reason: it.reason, detail: it.detail.clone(), content: json(&batch.slice(it.row, 1)) };
+    refused.iter().map(entry).collect()
+}
+
+/// Rows of the table. `origin` is `push` or how else they came.
+pub(super) fn rows(entries: &[Entry], target: &str, origin: &str, now: Micros) -> Result<RecordBatch> {
+    let at = TimestampMicrosecondArray::from_value(now, entries.len()).with_timezone("UTC");
+    let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(entries.iter().map(|_| text))) };
+    let reasons = StringArray::from_iter_values(entries.iter().map(|it| it.reason));
+    let details = StringArray::from_iter_values(entries.iter().map(|it| it.detail.as_str()));
+    let contents = StringArray::from_iter_values(entries.iter().map(|it| it.content.as_str()));
     let columns: Vec<ArrayRef> =
         vec![Arc::new(at), same(target), same(origin), Arc::new(reasons), Arc::new(details), Arc::new(contents)];
     let utc = Arrow::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));

@@ -63,6 +63,7 @@ pub(crate) struct Bench {
     pub(crate) shutdown: Shutdown,
     pub(crate) folder: tempfile::TempDir,
     batch_rows: usize,
+    more: Vec<(String, String)>,
 }
 
 /// One definition file.
@@ -96,26 +97,36 @@ impl Bench {
         Self::open(tempfile::tempdir().unwrap(), batch_rows).await
     }
 
+    /// With more settings.
+    pub(crate) async fn with_settings(more: &[(&str, &str)]) -> Self {
+        let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::open_with(tempfile::tempdir().unwrap(), 1024, more).await
+    }
+
     pub(crate) async fn open(folder: tempfile::TempDir, batch_rows: usize) -> Self {
+        Self::open_with(folder, batch_rows, Vec::new()).await
+    }
+
+    async fn open_with(folder: tempfile::TempDir, batch_rows: usize, more: Vec<(String, String)>) -> Self {
         let (clock, shutdown) = (Clock::manual(0), Shutdown::new());
         // Tables under `lake` may be named by sources.
         let lake = folder.path().join("lake");
         std::fs::create_dir_all(&lake).unwrap();
-        let service = Tidegate::new(parts(folder.path(), batch_rows, &clock, &shutdown)).share();
+        let service = Tidegate::new(parts(folder.path(), batch_rows, &more, &clock, &shutdown)).share();
         service.prepare().await.unwrap();
         service.load_definitions().await.unwrap();
-        Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows }
+        Self { service, clock, me: Principal::local_owner(), shutdown, folder, batch_rows, more }
     }
 
     /// Stops and opens the same folder again.
     pub(crate) async fn restart(self) -> Self {
-        let Self { service, folder, batch_rows, shutdown, .. } = self;
+        let Self { service, folder, batch_rows, more, shutdown, .. } = self;
         shutdown.finish(std::time::Duration::from_secs(10)).await;
         while Arc::strong_count(&service) > 1 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         drop(service);
-        Self::open(folder, batch_rows).await
+        Self::open_with(folder, batch_rows, more).await
     }
 
     pub(crate) async fn apply(&self, text: &str) -> Result<Applied> {
@@ -177,10 +188,11 @@ fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {
     (0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect()
 }
 
-fn parts(folder: &Path, batch_rows: usize, clock: &Clock, shutdown: &Shutdown) -> Parts {
-    let lake = folder.join("lake").display().to_string();
-    let more = [("materialize.batch_rows", batch_rows.to_string()), ("tables.roots", lake)];
-    let mut settings = settings(folder, &more.each_ref().map(|(key, value)| (*key, value.as_str())));
+fn parts(folder: &Path, batch_rows: usize, more: &[(String, String)], clock: &Clock, shutdown: &Shutdown) -> Parts {
+    let (lake, batch_rows) = (folder.join("lake").display().to_string(), batch_rows.to_string());
+    let mut all = vec![("materialize.batch_rows", batch_rows.as_str()), ("tables.roots", lake.as_str())];
+    all.extend(more.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let mut settings = settings(folder, &all);
     settings.server.data_dir = folder.to_owned();
     let plans = tidegate_offline::runtime::Settings {
         memory_bytes: settings.plans.memory,
