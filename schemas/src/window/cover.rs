@@ -55,6 +55,14 @@ impl TileId {
     pub fn first_base(self) -> i64 {
         self.index << (BITS_PER_LEVEL * u32::from(self.level))
     }
+
+    /// Whether windows of this length begin after the tile does, at this time and so at any later one: none is made of it any more.
+    #[must_use]
+    pub fn is_behind(self, window: Micros, hop: Micros, at: Micros) -> bool {
+        let begins = at.saturating_sub(window).div_euclid(hop);
+        let first = i128::from(self.index) << (BITS_PER_LEVEL * u32::from(self.level.min(MOST_LEVELS)));
+        self.level <= MOST_LEVELS && first < i128::from(begins)
+    }
 }
 
 /// The tiles of one level above another, upwards.
@@ -118,6 +126,23 @@ mod tests {
         for (hops, expect) in [(1, 0), (15, 0), (16, 1), (127, 1), (128, 2), (25_920, 4), (i64::MAX, 20)] {
             assert_eq!(top_level(hops), expect, "{hops}");
         }
+    }
+
+    /// No window is made of a tile that is behind.
+    #[test]
+    fn what_is_behind_is_in_no_window() {
+        let (window, hop, top) = (1_285, 10, 2);
+        let is_read = |tile: TileId, at| Cover::of_window(window, hop, top, at).any(|read| read == tile);
+        for tile in (0..=top).flat_map(|level| (-4..5).map(move |index| TileId { level, index })) {
+            let times = -9_000..9_000;
+            assert!(times.clone().all(|at| !tile.is_behind(window, hop, at) || !is_read(tile, at)), "{tile:?}");
+            let first_behind = times.clone().find(|at| tile.is_behind(window, hop, *at));
+            // The first time at which the window does not begin with it, nor before.
+            assert_eq!(first_behind, Some((tile.first_base() + 1) * hop + window), "{tile:?}");
+            assert!(times.clone().any(|at| is_read(tile, at)), "{tile:?}");
+        }
+        assert!(!TileId { level: 0, index: 5 }.is_behind(window, hop, Micros::MIN));
+        assert!(!TileId { level: 255, index: -5 }.is_behind(window, hop, Micros::MAX));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! ```
 //! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts · `lineage` which feature is which ·
 //! `write` the one way in · `graves` what it refuses · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
-//! `sync` one sync for many · `tiles` events into tiles · `correct` what became of removed rows · `basis` whose versions a cursor counts · `erase` an entity from every file · `retention` how long rows stay · `checkpoint` the store as of a moment · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
+//! `sync` one sync for many · `tiles` events into tiles · `correct` what became of removed rows · `basis` whose versions a cursor counts · `erase` an entity from every file · `retention` how long rows stay · `checkpoint` the store as of a moment · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `reach` and tiles that are behind all windows · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), the stripes of event ids, views' `gate`s in the order of their ids
 //! (shared by writes, alone by what changes their epochs), a view's `commits`, the stripes of the entities written, the number of the
@@ -33,6 +33,7 @@ mod parity;
 mod pending;
 mod purge;
 mod push;
+mod reach;
 mod register;
 mod request;
 mod retention;
@@ -111,6 +112,7 @@ pub(crate) struct Inner {
     settings: Settings,
     /// What is deleted when files are merged.
     dead: Arc<purge::Dead>,
+    reach: Arc<reach::Reach>,
     disk: disk::Disk,
     pub(crate) durability: Durability,
     pub(crate) block_cache: Cache,

@@ -19,6 +19,7 @@ use super::feed::{FeedRecord, Feeds, FoundFeeds, decode_incarnations, decode_nex
 use super::graves::Graves;
 use super::pending::Waiting;
 use super::purge::{Dead, Purger};
+use super::reach::Reach;
 use super::retention::{Cut, Retention};
 use super::{EVENTS, GRAVES, Inner, OUTBOX, PENDING, ROWS, Settings, Store, TILES, lineage, load, token};
 use crate::cache::EntityCache;
@@ -64,8 +65,9 @@ impl Store {
         if marked {
             check_families(path)?;
         }
+        let reach = Arc::new(Reach::unknown());
         let window = Window::new(settings.event_ids_kept);
-        let db = open_rocks(path, settings, &block_cache, &dead, &window)?;
+        let db = open_rocks(path, settings, &block_cache, (&dead, &reach), &window)?;
         if !marked {
             write_marker(path).map_err(folder)?;
         }
@@ -79,6 +81,7 @@ impl Store {
             identity,
             settings: settings.clone(),
             dead,
+            reach,
             disk: Disk::new(path, settings.disk_reserve_bytes),
             durability: settings.durability,
             block_cache,
@@ -147,14 +150,22 @@ fn check_families(path: &Path) -> Result<()> {
     }
 }
 
-fn open_rocks(path: &Path, settings: &Settings, block_cache: &Cache, dead: &Arc<Dead>, window: &Window) -> Result<DB> {
+fn open_rocks(
+    path: &Path,
+    settings: &Settings,
+    block_cache: &Cache,
+    (dead, reach): (&Arc<Dead>, &Arc<Reach>),
+    window: &Window,
+) -> Result<DB> {
     let rocks = path.join(ROCKS);
     let mut rows = row_options(settings, block_cache);
     let mut tiles = row_options(settings, block_cache);
-    let dead_tiles = dead.clone();
-    tiles.set_compaction_filter("tidegate.dead.tiles.1", move |_, key, _| match dead_tiles.has_tile(key) {
-        true => CompactionDecision::Remove,
-        false => CompactionDecision::Keep,
+    let (dead_tiles, reach) = (dead.clone(), reach.clone());
+    tiles.set_compaction_filter("tidegate.dead.tiles.1", move |_, key, _| {
+        match dead_tiles.has_tile(key) || reach.is_behind(key) {
+            true => CompactionDecision::Remove,
+            false => CompactionDecision::Keep,
+        }
     });
     let dead = dead.clone();
     // Rows of epochs and views that are gone go when the files they are in are merged.

@@ -130,7 +130,8 @@ fn split(key: &[u8]) -> Result<(Micros, &[u8])> {
 }
 
 impl Store {
-    /// Stores the rows that have waited until now. Lookups see them when it returns.
+    /// Stores the rows that have waited until now. Lookups see them when it returns. From here the store knows the time by which
+    /// tiles are behind all windows: it is to be called every so often, whether something waits or not.
     ///
     /// # Errors
     /// Damaged rows, a failing disk, no room on it. What was released stays so.
@@ -138,6 +139,7 @@ impl Store {
         let inner = &self.inner;
         let waiting = &inner.waiting;
         let _one = waiting.releasing.lock();
+        inner.tell(now);
         let known = waiting.earliest.load(Ordering::Acquire);
         if known > now {
             return Ok(Released { rows: 0, next: (known != Micros::MAX).then_some(known) });

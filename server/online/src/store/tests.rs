@@ -11,6 +11,7 @@ mod history;
 mod kept;
 mod push;
 mod race;
+mod reach;
 mod torn;
 mod windows;
 
