@@ -5,6 +5,7 @@ pub(crate) mod bench;
 mod computed;
 mod evolve;
 mod jobs;
+mod window_parity;
 pub(crate) mod windowed_sets;
 mod windows;
 

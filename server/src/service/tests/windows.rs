@@ -50,11 +50,11 @@ fn batches(events: &[Event]) -> Batches {
 
 /// The choices of a history: the same for the same seed.
 #[derive(Debug, Clone)]
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     /// A number of a range.
-    fn roll(&mut self, range: std::ops::Range<i64>) -> i64 {
+    pub(super) fn roll(&mut self, range: std::ops::Range<i64>) -> i64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -250,7 +250,7 @@ impl History {
     }
 }
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -272,7 +272,7 @@ async fn each_event_counts_once() {
 
 /// Shown when the test fails.
 #[expect(clippy::print_stdout, reason = "the seed of a failing test")]
-fn println_seed(case: u64) {
+pub(super) fn println_seed(case: u64) {
     println!("repeat with TIDEGATE_CASES=1 TIDEGATE_SEED={case}");
 }
 
