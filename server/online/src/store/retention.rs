@@ -208,6 +208,7 @@ impl Inner {
         let _gate = view.gate.read();
         self.still_there(view)?;
         let mut held = self.stripes.lock(keys.iter().map(|key| &key[..entity(key)]));
+        let present = key::suffix(view.id, view.mark().epoch);
         let mut batch = WriteBatch::default();
         let mut deleted = Vec::new();
         for key in keys {
@@ -216,8 +217,11 @@ impl Inner {
                 continue;
             };
             batch.delete_cf(rows, key);
-            freed.rows += 1;
-            freed.bytes += (key.len() + row.len()) as u64;
+            // What a refresh replaced is not counted: it goes by itself.
+            if key.ends_with(&present) {
+                freed.rows += 1;
+                freed.bytes += (key.len() + row.len()) as u64;
+            }
             deleted.push(&key[..entity(key)]);
         }
         if batch.is_empty() {

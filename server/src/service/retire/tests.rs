@@ -65,6 +65,7 @@ async fn a_view_is_dropped_with_its_rows() {
     let reply = bench.service.lookup(&bench.me, &lookup(&["LGA"])).unwrap();
     assert_eq!(reply.answer.feature(0).statuses, Some([3].as_slice()), "NOT_FOUND until it is materialized");
     bench.materialize(false).await.unwrap();
+    bench.clock.set(100 * HOUR);
     assert_eq!(rows(&bench).await, 3);
 }
 
