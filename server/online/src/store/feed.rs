@@ -244,8 +244,8 @@ impl Inner {
 
     /// Sees to it that the incarnation is this database's: it is another when it is new, or was put back from a backup.
     pub(super) fn own_incarnation(&self) -> Result<()> {
-        let own = self.feeds.incarnations.read().last().is_some_and(|last| last.id == self.identity);
-        if own { Ok(()) } else { self.begin_incarnation(&self.identity) }
+        let known = self.feeds.incarnations.read().iter().any(|known| known.id == self.identity);
+        if known { Ok(()) } else { self.begin_incarnation(&self.identity) }
     }
 
     /// The one before ends with the last number that was given.
