@@ -43,7 +43,7 @@ SOAK := TIDEGATE_CASES=100000 TIDEGATE_HISTORIES=200000 TIDEGATE_TORN=2000 TIDEG
 
 soak: build ## The random tests and the tests of crashes with the counts of a release: an hour and more
 	for count in $(SOAK); do name=$${count%%=*}; export "$$name=$${!name:-$${count#*=}}"; done
-	cargo test --locked --workspace --all-targets
+	cargo test --locked --workspace --all-targets -- --include-ignored
 
 mutations: build ## Break the server in ways that tests must notice, and see that they do
 	$(PYTHON) .ci/mutations
