@@ -41,6 +41,11 @@ impl Store {
         inner.disk.has_room()?;
         let failed = |source| Error::Folder { path: folder.to_owned(), source };
         fs::create_dir(folder).map_err(failed)?;
+        // What a refresh takes in is in no log: were it to come, and its flip, after the files are listed and before the log is copied, the
+        // copy would have the flip alone. Writes need the gates for reading, too, and go on.
+        let mut views: Vec<_> = inner.views.read().values().cloned().collect();
+        views.sort_unstable_by_key(|view| view.id);
+        let _epochs_stand_still: Vec<_> = views.iter().map(|view| view.gate.read()).collect();
         let sequence = inner.db.latest_sequence_number();
         let checkpoint = Checkpoint::new(&inner.db).map_err(Error::store("beginning a checkpoint"))?;
         checkpoint.create_checkpoint(folder.join(ROCKS)).map_err(Error::store("making a checkpoint"))?;
