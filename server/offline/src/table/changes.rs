@@ -6,13 +6,10 @@
 //! removes files                                   –                 their rows
 //! rewrites files                                  the new files     the old files' rows
 //! changes a file's deletion vector                –                 the rows it has and the older one had not
-//! has change data                                 –                 the rows of its change files, and of the files it took out
+//! has change data                                 –                 the rows of its change files, and nothing else of it
 //! moves rows, as a compaction does                –                 –
 //! removes the rows of an erased entity            –                 –
 //! ```
-//! Change data does not tell of rows that only came to lie in another file. They are newer than before by their address, and may win a
-//! tie of times that they lost: hence the files that were taken out.
-//!
 //! Removed rows need not be gone: a rewritten file has most of its rows again. Whoever reads their keys and then the newest row of
 //! each finds what is there now. A file that came and went in between counts as removed, for its rows may live on in another.
 //!
@@ -157,7 +154,7 @@ impl Said {
     }
 
     fn take(&mut self, version: i64, commit: &Commit) {
-        // Change data says all about the values of its commit's rows.
+        // Change data says all about the rows of its commit.
         let told = !commit.change_files.is_empty();
         self.change_files.extend(commit.change_files.iter().map(|file| (version, file.clone())));
         for added in &commit.adds {
@@ -173,7 +170,7 @@ impl Said {
             }
         }
         let again = |path: &String| commit.adds.iter().any(|added| added.path == *path);
-        let gone = commit.removes.iter().filter(|(path, data_change)| **data_change && !again(path));
+        let gone = commit.removes.iter().filter(|(path, data_change)| **data_change && !told && !again(path));
         self.gone.extend(gone.map(|(path, _)| path.clone()));
     }
 }
