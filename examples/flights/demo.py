@@ -1,4 +1,4 @@
-"""The whole loop on real data: define, ingest, train, look for leaks, seal, materialize, look up, query.
+"""The whole loop on real data: define, ingest, train, look for leaks, seal, materialize, look up, push, query.
 
     python examples/flights/demo.py --binary target/debug/tidegate [--keep]
 
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +46,7 @@ def main() -> None:
         seal(client, paths["flights"])
         materialize(client)
         look_up(client)
+        push(client)
         query(client)
         what_next(address, server, options)
 
@@ -150,17 +151,55 @@ def materialize(client: tidegate.Client) -> None:
     for report in reports:
         print(f"  {report}")
     print(f"  in {clock()}")
+    compare(client)
+
+
+def compare(client: tidegate.Client) -> None:
     with timed() as clock:
         compared = client.parity()
-    equal = sum(view.equal for view in compared)
+    equal, ahead = sum(view.equal for view in compared), sum(view.ahead for view in compared)
     wrong = sum(view.different + view.missing + view.extra for view in compared)
-    print(f"  compared key by key with the tables in {clock()}: {equal:,} are equal, {wrong:,} are not")
+    pushed = f", {ahead:,} are ahead by a push" if ahead else ""
+    print(f"  compared key by key with the tables in {clock()}: {equal:,} are equal, {wrong:,} are not{pushed}")
+    if wrong:
+        sys.exit("what is served is not what the tables say: see `tidegate parity`")
 
 
 def look_up(client: tidegate.Client) -> None:
     title("Look up", "three flights about to leave; the second plane is new, the third airport unknown")
     keys = {"origin": ["JFK", "LGA", "XXX"], "tailnum": ["N725MQ", "N00NEW", "N14228"], "carrier": ["MQ", "DL", "UA"]}
-    features = ["origin_weather:temp", "plane_last_flight:last_arr_delay", "carrier_today:late_share_24h"]
+    features = ["origin_weather:temp", "plane_last_flight:last_arr_delay", "carrier_today:arrivals_24h"]
+    look_up_and_show(client, keys, features)
+    print("  the reports are of 2013, so the weather (serve_ttl 3h) has expired, and no flight arrived in the last 24 hours")
+
+
+def push(client: tidegate.Client) -> None:
+    title("Push", "a plane lands now, half an hour late: lookups see it when the call returns, its table soon after")
+    landing = {
+        "tailnum": "N725MQ",
+        "arrived_at": datetime.now(timezone.utc),
+        "carrier": "MQ",
+        "flight": 4650,
+        "origin": "JFK",
+        "dest": "BOS",
+        "dep_delay": 12.0,
+        "arr_delay": 31.0,
+        "air_time": 45.0,
+        "late": 1.0,
+    }
+    with timed() as clock:
+        pushed = client.push("arrivals", [landing], event_ids=[f"N725MQ {landing['arrived_at']}"])
+    print(f"  {pushed.accepted} row taken, durable in {clock()}")
+    features = ["plane_last_flight:last_arr_delay", "carrier_today:arrivals_24h", "carrier_today:late_share_24h"]
+    look_up_and_show(client, {"tailnum": ["N725MQ"], "carrier": ["MQ"]}, features)
+    flushed = client.flush("arrivals")
+    for report in client.materialize(progress=False):
+        print(f"  {report}")
+    print(f"  the row is in version {flushed.version} of the table, and counted once:")
+    compare(client)
+
+
+def look_up_and_show(client: tidegate.Client, keys: dict[str, list[str]], features: list[str]) -> None:
     with timed() as clock:
         result = client.get_online_features(keys, features, include_times=True)
     values, statuses, ages = result.to_dict(include_keys=False), result.statuses, result.ages
@@ -171,7 +210,7 @@ def look_up(client: tidegate.Client) -> None:
             age = ages[view][row]
             rows.append(
                 {
-                    "row": f"{keys['origin'][row]} {keys['tailnum'][row]} {keys['carrier'][row]}",
+                    "row": " ".join(column[row] for column in keys.values()),
                     "feature": feature,
                     "value": "–" if values[feature][row] is None else f"{values[feature][row]:g}",
                     "status": str(statuses[feature][row]),
@@ -179,7 +218,7 @@ def look_up(client: tidegate.Client) -> None:
                 }
             )
     table(pd.DataFrame(rows))
-    print(f"  one call, {clock()}; the reports are of 2013, so the weather (serve_ttl 3h) has expired")
+    print(f"  one call, {clock()}")
 
 
 def query(client: tidegate.Client) -> None:
@@ -209,6 +248,7 @@ def what_next(address: str, server: LocalServer | None, options: argparse.Namesp
         (f"{binary} get", "what is defined"),
         (f"{binary} describe view plane_last_flight", "one view, its source and who uses it"),
         (f"{binary} sealed show {SEAL}", "what the sealed set was made of"),
+        (f"{binary} status", "how far each view has come, and how fresh it is"),
         (f"{binary} registry history", "every version of the definitions"),
         (f"{binary} sql 'SELECT * FROM origin_weather LIMIT 5'", "any query"),
         (f"{binary} plan {shown(DEFINITIONS)}", "after a change to features.yaml"),

@@ -6,7 +6,6 @@ writes three histories and a spine, as Parquet, with all times in UTC:
 
     weather_reports.parquet      one row for each airport and hour
     arrivals.parquet             one row for each flight that arrived, at the time it arrived
-    carrier_punctuality.parquet  one row for each carrier and minute of an arrival: its last 24 hours up to then
     flights.parquet              the spine: every flight at its scheduled departure, with the label `late`
 
 How the times come about. `time_hour` is UTC, so the scheduled departure is `time_hour` plus `minute`, and the actual one is
@@ -33,7 +32,7 @@ LATE_MINUTES = 15
 WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 # The destinations that airports.csv does not know; all of them keep Atlantic time the whole year.
 ATLANTIC = dict.fromkeys(["BQN", "PSE", "SJU", "STT"], "America/Puerto_Rico")
-HISTORIES = ["weather_reports", "arrivals", "carrier_punctuality"]
+HISTORIES = ["weather_reports", "arrivals"]
 
 
 def prepare(out: Path, flights: pd.DataFrame | None = None) -> dict[str, Path]:
@@ -43,7 +42,6 @@ def prepare(out: Path, flights: pd.DataFrame | None = None) -> dict[str, Path]:
     tables = {
         "weather_reports": weather_reports(),
         "arrivals": arrivals(flights),
-        "carrier_punctuality": carrier_punctuality(flights),
         "flights": spine(flights),
     }
     paths = {}
@@ -92,31 +90,9 @@ def weather_reports() -> pd.DataFrame:
 def arrivals(flights: pd.DataFrame) -> pd.DataFrame:
     """The flights that arrived, by plane and time of arrival."""
     arrived = flights[flights["arrived_at"].notna() & flights["tailnum"].notna()]
-    columns = ["tailnum", "arrived_at", "carrier", "flight", "origin", "dest", "dep_delay", "arr_delay", "air_time"]
-    return _one_per(arrived[columns], ["tailnum", "arrived_at"])
-
-
-def carrier_punctuality(flights: pd.DataFrame) -> pd.DataFrame:
-    """For each carrier and minute in which one of its flights arrived: the arrivals of the 24 hours up to then."""
-    arrived = flights[flights["arrived_at"].notna()].sort_values("arrived_at", kind="stable")
     arrived = arrived.assign(late=(arrived["arr_delay"] > LATE_MINUTES).astype("float64"))
-    parts = []
-    for carrier, rows in arrived.groupby("carrier"):
-        window = rows.set_index("arrived_at")[["arr_delay", "late"]].rolling("24h")
-        mean = window.mean()
-        part = pd.DataFrame(
-            {
-                "carrier": carrier,
-                "arrived_at": mean.index,
-                "arrivals_24h": window["late"].count().astype("int64").to_numpy(),
-                "mean_delay_24h": mean["arr_delay"].round(3).to_numpy(),
-                "late_share_24h": mean["late"].round(4).to_numpy(),
-            }
-        )
-        parts.append(part)
-    result = pd.concat(parts, ignore_index=True)
-    result["arrived_at"] = _micros(result["arrived_at"])
-    return _one_per(result, ["carrier", "arrived_at"])
+    columns = ["tailnum", "arrived_at", "carrier", "flight", "origin", "dest", "dep_delay", "arr_delay", "air_time", "late"]
+    return _one_per(arrived[columns], ["tailnum", "arrived_at"])
 
 
 def spine(flights: pd.DataFrame) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def test_lists_tables_and_columns(connection: Any) -> None:
         for schema in catalog["catalog_db_schemas"]
         for table in schema["db_schema_tables"]
     }
-    for source in ("weather_reports", "arrivals", "carrier_punctuality"):
+    for source in ("weather_reports", "arrivals"):
         assert ("sources", source) in tables
     for view in ("origin_weather", "plane_last_flight", "carrier_today"):
         assert ("views", view) in tables
