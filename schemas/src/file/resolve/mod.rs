@@ -1,8 +1,8 @@
 //! Definitions to domain types: names, references, types and everything else that a schema can't say.
 //!
 //! Kinds are resolved in the order in which they may refer to one another: entities, sources (with [`feeds`]), views
-//! ([`views`], with [`aggregates`] and [`upkeep`]; then [`columns`] across the views of a source and [`queries`] across the
-//! sources), services ([`services`]). A definition with a problem is left out of the
+//! ([`views`], with [`aggregates`] and [`upkeep`]; then [`columns`] across the views of a source, [`queries`] across the
+//! sources and what commits are waited for), services ([`services`]). A definition with a problem is left out of the
 //! catalog but its name stays known, so that one mistake is one problem.
 
 mod aggregates;
@@ -50,6 +50,7 @@ pub(crate) fn resolve(project: &str, items: &Items) -> (Catalog, Vec<Problem>) {
     resolver.views();
     resolver.columns();
     resolver.queries();
+    resolver.commits();
     resolver.services();
     (resolver.catalog, resolver.problems)
 }

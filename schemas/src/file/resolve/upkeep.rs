@@ -1,7 +1,9 @@
 //! What keeps the served rows of a view: when it is materialized, how far it may stay behind, how long rows are kept.
 
+use std::collections::BTreeSet;
+
 use crate::definition::schedule::check_cron;
-use crate::definition::{Feature, Schedule};
+use crate::definition::{Feature, Location, Schedule};
 use crate::duration;
 use crate::file::item::Item;
 use crate::file::v1;
@@ -72,6 +74,38 @@ impl Resolver<'_> {
                 }
             },
         }
+    }
+
+    /// A folder of Parquet files has no commits: a view that waits for one would be computed anew again and again.
+    pub(super) fn commits(&mut self) {
+        let items = self.items;
+        for item in items.views.iter().filter(|item| matches!(item.value.schedule, Some(v1::Schedule::OnCommit))) {
+            let source = &item.value.source;
+            let Some(folder) = self.folder_below(source) else { continue };
+            let folder = match folder == *source {
+                true => format!("source `{source}` is a folder of Parquet files"),
+                false => format!("source `{source}` is a query over `{folder}`, a folder of Parquet files"),
+            };
+            let message = format!("{folder}, which has no commits to wait for");
+            let help = "write `{every: …}` or `{cron: …}`, or make the table a Delta table";
+            self.report(item, &[Field("schedule")], message, Some(help.to_owned()));
+        }
+    }
+
+    /// The first folder of Parquet files that a source's rows come from, itself or by queries.
+    fn folder_below(&self, source: &str) -> Option<String> {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![source.to_owned()]);
+        while let Some(name) = next.pop() {
+            match self.catalog.sources.get(&name).map(|source| &source.location) {
+                Some(Location::Parquet(_)) => return Some(name),
+                Some(Location::Query(query)) if seen.insert(name) => {
+                    let read = query.from.iter().rev().filter_map(|relation| self.catalog.source_of(relation));
+                    next.extend(read.map(str::to_owned));
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// Rows may go only when no lookup would use them.

@@ -327,7 +327,7 @@ fn random_view(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureView
     let nulls = if windowed || rng.random_bool(0.7) { Nulls::Keep } else { Nulls::Skip };
     let online = nulls == Nulls::Keep && source.valid_to.is_none() && rng.random_bool(0.5);
     let schedule = match rng.random_range(0..4) {
-        0 => Some(Schedule::OnCommit),
+        0 if has_commits(catalog, source) => Some(Schedule::OnCommit),
         1 => Some(Schedule::Every(1_000_000 + random_length(rng) / 2)),
         2 => Some(Schedule::Cron("*/5 0-6,9 * * MON".to_owned())),
         _ => None,
@@ -349,6 +349,18 @@ fn random_view(rng: &mut StdRng, index: usize, catalog: &Catalog) -> FeatureView
         freshness: (online && rng.random_bool(0.5)).then(|| random_length(rng)),
         retention: (online && bounded && rng.random_bool(0.5)).then_some(i64::MAX),
         about: random_about(rng),
+    }
+}
+
+/// Whether no folder of Parquet files is among what a source's rows come from.
+fn has_commits(catalog: &Catalog, source: &Source) -> bool {
+    match &source.location {
+        Location::Managed | Location::Delta(_) => true,
+        Location::Parquet(_) => false,
+        Location::Query(query) => {
+            let mut read = query.from.iter().filter_map(|relation| catalog.sources.get(catalog.source_of(relation)?));
+            read.all(|read| has_commits(catalog, read))
+        }
     }
 }
 
