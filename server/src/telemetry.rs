@@ -5,6 +5,7 @@
 
 mod freshness;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
 use crate::config::{Log, LogFormat};
+use crate::jobs::ViewKey;
 use crate::service::Freshness;
 use freshness::FreshnessMetrics;
 
@@ -255,6 +257,11 @@ impl Telemetry {
     /// Notes how far a view is behind.
     pub(crate) fn freshness(&self, project: &str, view: &str, freshness: &Freshness) {
         self.freshness.set(project, view, freshness);
+    }
+
+    /// Forgets how far all views were behind but these.
+    pub(crate) fn freshness_of_none_but(&self, views: &BTreeSet<ViewKey>) {
+        self.freshness.forget_others(views);
     }
 
     /// Notes how many jobs wait.

@@ -70,7 +70,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     let jobs = Jobs::open(&data_dir.jobs(), config.jobs.clone(), clock.clone())
         .map_err(|source| Error::Io { doing: "reading the jobs that are remembered", source })?;
     stage("definitions");
-    let shutdown = Shutdown::new();
+    let (shutdown, plan_threads) = (Shutdown::new(), plans.handle());
     let parts = Parts {
         clock,
         telemetry: Arc::new(Telemetry::new()),
@@ -91,7 +91,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     spawn_keeper(&service, &config, &shutdown);
     spawn_pushes(&service, &shutdown);
     tokio::spawn(service.clone().read_topics(shutdown.register(Stage::Jobs, "topics of Kafka")));
-    spawn_scheduler(&service, &config, &shutdown);
+    spawn_scheduler(&service, &config, &shutdown, &plan_threads);
     spawn_retention(&service, &config, &shutdown);
     stage("doors");
     let doors = tokio::spawn(open_doors(service.clone(), listeners, serve_settings(&config), shutdown.clone()));
@@ -131,6 +131,7 @@ impl Running {
             doors.abort();
         }
         let ended = doors.await;
+        service.jobs_saved().await;
         wait_for_last_owner(service, stop_grace).await;
         drop(data_dir);
         tracing::info!("stopped");
@@ -238,11 +239,12 @@ fn spawn_keeper(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown) {
     });
 }
 
-/// Looks at schedules, and goes on with jobs that an earlier server left, until jobs stop.
-fn spawn_scheduler(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown) {
+/// Looks at schedules, and goes on with jobs that an earlier server left, until jobs stop. It reads the logs of tables: not on a
+/// thread that serves.
+fn spawn_scheduler(service: &Arc<Tidegate>, config: &Config, shutdown: &Shutdown, on: &tokio::runtime::Handle) {
     let (service, every) = (service.clone(), config.jobs.poll.max(Duration::from_millis(10)));
     let registration = shutdown.register(Stage::Jobs, "scheduler");
-    tokio::spawn(async move {
+    on.spawn(async move {
         let mut stopping = std::pin::pin!(registration.stopping());
         loop {
             tokio::select! {

@@ -1,8 +1,8 @@
 //! Jobs: materializations of one view each, from being asked for to being remembered.
 //!
 //! Parts: [`Job`] is what a job is and [`State`] where it stands · [`Jobs`] is the board they are on, and the only one that moves
-//! them · [`Watch`] follows one · `retry` says how long a failed one waits · [`Scheduler`] says when a view is due · `record` and
-//! `files` keep jobs in the data folder, so that they survive the server.
+//! them · [`Watch`] follows one · `retry` says how long a failed one waits · [`Scheduler`] says when a view is due · `record`,
+//! `files` and `writer` keep jobs in the data folder, so that they survive the server.
 //!
 //! ```text
 //!             next                  ended
@@ -30,6 +30,7 @@ mod record;
 mod retry;
 mod schedule;
 mod watch;
+mod writer;
 
 pub use job::{Cause, Failure, Job, State};
 pub(crate) use schedule::holds_back;
@@ -49,6 +50,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::service::{Error, MaterializeProgress, Result};
 use files::JobFiles;
+use writer::Writer;
 
 /// The jobs of a server. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ pub struct Jobs {
 #[derive(Debug)]
 struct Inner {
     board: Mutex<Board>,
-    files: JobFiles,
+    writer: Writer,
     settings: config::Jobs,
     clock: Clock,
 }
@@ -142,7 +144,7 @@ impl Jobs {
     /// The jobs kept in a folder. Those that a stop or a crash left waiting or running are queued again.
     ///
     /// # Errors
-    /// The folder can't be made or listed. A record that can't be read is logged and left out.
+    /// The folder can't be made or listed, or no thread be started. A record that can't be read is logged and left out.
     pub fn open(folder: &Path, settings: config::Jobs, clock: Clock) -> std::io::Result<Self> {
         let files = JobFiles::open(folder)?;
         let mut board = Board::default();
@@ -152,7 +154,14 @@ impl Jobs {
             board.entries.insert(job.id, Entry::new(job, true));
         }
         board.next_id = board.next_id.max(1);
-        Ok(Self { inner: Arc::new(Inner { board: Mutex::new(board), files, settings, clock }) })
+        let writer = Writer::start(files)?;
+        Ok(Self { inner: Arc::new(Inner { board: Mutex::new(board), writer, settings, clock }) })
+    }
+
+    /// Waits until the records of all that was done so far are on the disk.
+    pub async fn saved(&self) {
+        // It ends after everybody who could ask.
+        let _ = self.inner.writer.written().await;
     }
 
     /// Joins the view's job, or queues one. The caller is waited for until the watch is dropped.
@@ -341,12 +350,9 @@ impl Jobs {
 }
 
 impl Inner {
-    /// The work goes on where its record can't be written.
+    /// Hands the job's record over to be written.
     fn save(&self, entry: &Entry) {
-        let job = entry.job.borrow().clone();
-        if let Err(error) = self.files.save(&job) {
-            tracing::warn!(job = job.id, view = job.view, %error, "a job's record can't be written");
-        }
+        self.writer.keep(entry.job.borrow().clone());
     }
 
     /// Keeps the board bounded. The newest job of each view stays: schedules count from it.
@@ -372,7 +378,7 @@ impl Inner {
                 continue;
             }
             board.entries.remove(&id);
-            self.files.remove(id);
+            self.writer.forget(id);
             surplus -= 1;
         }
     }

@@ -8,7 +8,7 @@
 //! Times that passed while the server was down, or while a job ran, come together as one. A clock that is set back never makes a view
 //! wait longer than its schedule says: a moment that lies ahead is forgotten.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ pub type ViewKey = (String, String);
 #[derive(Debug, Default)]
 pub struct Scheduler {
     views: Mutex<HashMap<ViewKey, Seen>>,
+    /// Why views can't be looked at.
+    troubles: Mutex<HashMap<ViewKey, String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +71,22 @@ impl Scheduler {
     /// Notes that a view was due and had nothing to do.
     pub fn looked(&self, view: &ViewKey, now: Micros) {
         self.views.lock().entry(view.clone()).or_insert(Seen { first: now, looked: None }).looked = Some(now);
+    }
+
+    /// Notes why a view can't be looked at, or that it can; says whether that is another thing than the last time.
+    pub fn is_news(&self, view: &ViewKey, trouble: Option<&str>) -> bool {
+        let mut troubles = self.troubles.lock();
+        let before = match trouble {
+            Some(trouble) => troubles.insert(view.clone(), trouble.to_owned()),
+            None => troubles.remove(view),
+        };
+        before.as_deref() != trouble
+    }
+
+    /// Forgets all views but these.
+    pub fn forget_others(&self, views: &BTreeSet<ViewKey>) {
+        self.views.lock().retain(|view, _| views.contains(view));
+        self.troubles.lock().retain(|view, _| views.contains(view));
     }
 }
 

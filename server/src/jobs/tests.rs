@@ -32,6 +32,7 @@ impl Bench {
 
     /// What a new process finds.
     fn reopen(&mut self) {
+        self.jobs.inner.writer.written().blocking_recv().unwrap();
         self.jobs = Jobs::open(self.folder.path(), self.settings.clone(), self.clock.clone()).unwrap();
     }
 
@@ -248,6 +249,29 @@ fn jobs_survive_the_process() {
     assert_eq!(listed, [fails + 1, fails, waits + 1, waits]);
 }
 
+/// A pipe takes the place of the file that is written first: whoever opens it waits until somebody reads.
+#[test]
+fn nobody_waits_for_the_disk() {
+    let bench = Bench::new();
+    let pipe = bench.folder.path().join("00000000000000000001.half");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (jobs, (done, told)) = (bench.jobs.clone(), std::sync::mpsc::channel());
+    let caller = std::thread::spawn(move || {
+        let watch = jobs.submit(&detached("v"));
+        let other = jobs.submit(&detached("w"));
+        jobs.cancel("p", id(&watch)).unwrap();
+        done.send((id(&watch), id(&other))).unwrap();
+    });
+    let (first, second) = told.recv_timeout(Duration::from_secs(20)).expect("the disk is waited for");
+    caller.join().unwrap();
+    assert_eq!((bench.state(first), bench.state(second)), (State::Cancelled, State::Queued));
+    let mut saved = bench.jobs.inner.writer.written();
+    assert!(saved.try_recv().is_err(), "who wants to know is told once it is there");
+    let _both_ends = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    saved.blocking_recv().unwrap();
+    assert!(bench.folder.path().join("00000000000000000002.json").is_file());
+}
+
 #[test]
 fn a_record_that_cannot_be_read_is_left_out() {
     let mut bench = Bench::new();
@@ -323,6 +347,17 @@ fn schedules_are_due_when_their_time_has_come() {
     assert!(due(&Schedule::OnCommit, Some(&ended(1)), 7_201));
     let idle = Need { work: false, newest: 3 };
     assert!(!scheduler.is_due(&view, &Schedule::OnCommit, None, idle, 7_201 * SECOND));
+}
+
+#[test]
+fn why_a_view_cannot_be_looked_at_is_told_once() {
+    let scheduler = Scheduler::default();
+    let view: ViewKey = ("p".to_owned(), "v".to_owned());
+    let told = [None, Some("gone"), Some("gone"), Some("damaged"), None, None].map(|why| scheduler.is_news(&view, why));
+    assert_eq!(told, [false, true, false, true, true, false]);
+    assert!(scheduler.is_news(&view, Some("gone")));
+    scheduler.forget_others(&std::collections::BTreeSet::new());
+    assert!(scheduler.is_news(&view, Some("gone")), "a view of that name is another one");
 }
 
 #[test]

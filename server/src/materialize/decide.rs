@@ -80,7 +80,7 @@ pub(super) async fn next(job: &Job, full: bool) -> Result<Option<Work>> {
 /// Whether the cursor counts the versions of another table, or of one that has gone back since.
 fn replaced(job: &Job, cursor: i64, newest: &Snapshot) -> Result<Option<Rewrite>> {
     let noted = job.store.table_of(job.id)?;
-    if noted.is_some() && noted != job.table.id() {
+    if noted.is_some() && noted != newest.id {
         return Ok(Some(Rewrite::Replaced));
     }
     Ok((cursor > newest.version).then_some(Rewrite::WentBack { newest: newest.version }))

@@ -65,7 +65,7 @@ impl Job {
                 (blocking(move || Ok(store.begin_full(id, target, now)?)).await?, work)
             }
         };
-        let mut load = load.until(now);
+        let mut load = load.until(now).of_table(work.snapshot.id.as_deref());
         let target = work.target();
         report.to_version = target;
         let (already, seen) = (report.rows_read, Arc::new(Seen::default()));

@@ -142,7 +142,7 @@ impl Job {
         Ok(())
     }
 
-    async fn pass(
+    pub(super) async fn pass(
         &self,
         mut work: Work,
         mut report: MaterializeProgress,
@@ -158,12 +158,12 @@ impl Job {
         let report = if work.full {
             self.rebuild(&work, report, reports, registration).await?
         } else {
+            self.note_table(&work)?;
             let (progress, keys) = (self.begin(&work), work.keys.take());
             let mut pass = Pass { job: self, work: &work, progress, report, reports, registration };
             pass.read_all(keys).await?;
             pass.report
         };
-        self.note_table()?;
         tracing::info!(
             view = self.view,
             version = work.target(),
@@ -177,12 +177,12 @@ impl Job {
         Ok(report)
     }
 
-    /// Notes whose versions the cursor counts, once it does.
-    fn note_table(&self) -> Result<()> {
-        if let Some(id) = self.table.id()
-            && self.store.table_of(self.id)?.as_ref() != Some(&id)
+    /// A cursor of which no table was noted is taken to be of the one that is there; any other stays with its own.
+    fn note_table(&self, work: &Work) -> Result<()> {
+        if let Some(id) = &work.snapshot.id
+            && self.store.table_of(self.id)?.is_none()
         {
-            self.store.note_table(self.id, &id)?;
+            self.store.note_table(self.id, id)?;
         }
         Ok(())
     }

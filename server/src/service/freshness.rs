@@ -50,6 +50,11 @@ pub struct Freshness {
 }
 
 impl Freshness {
+    /// That of a view which can't be looked at.
+    pub(super) fn unknown(view: &FeatureView) -> Self {
+        Self { objective: view.freshness, ..Self::default() }
+    }
+
     /// Whether the objective is met; absent where there is none, or nothing to tell it by.
     #[must_use]
     pub fn is_met(&self) -> Option<bool> {
@@ -65,6 +70,8 @@ pub(super) struct Lag {
     waiting: Option<Waiting>,
     newest: i64,
     interrupted: bool,
+    /// The table is another than the one that was read, or has gone back: nothing of it is served.
+    replaced: bool,
 }
 
 impl Lag {
@@ -72,7 +79,7 @@ impl Lag {
     pub(super) fn need(&self) -> Need {
         let outdated = self.cursor.is_none_or(|cursor| !cursor.layout_current);
         let waiting = self.waiting.is_none_or(|waiting| waiting.versions > 0);
-        Need { work: outdated || waiting || self.interrupted, newest: self.newest }
+        Need { work: outdated || waiting || self.interrupted || self.replaced, newest: self.newest }
     }
 
     /// For people and metrics.
@@ -113,7 +120,6 @@ impl Tidegate {
         let cursor = self.online.cursor(id)?;
         // A table that can't be read is told as such; the view's own state is still known.
         let lag = self.lag(project, view).await.ok();
-        let unknown = Freshness { objective: view.freshness, ..Freshness::default() };
         let last = self.jobs.last(&project.catalog.project, &view.name);
         Ok(ViewStatus {
             view: view.name.clone(),
@@ -122,7 +128,7 @@ impl Tidegate {
             materialized_at: cursor.map(|cursor| cursor.materialized_at),
             epoch: cursor.map_or(0, |cursor| cursor.epoch),
             in_progress: self.online.progress(id)?.is_some(),
-            freshness: lag.map_or(unknown, |lag| lag.freshness(view, self.clock.now())),
+            freshness: lag.map_or_else(|| Freshness::unknown(view), |lag| lag.freshness(view, self.clock.now())),
             schedule: view.schedule.as_ref().map(schedule_text).unwrap_or_default(),
             job: last.filter(|job| job.state.is_active()).map(|job| job.id),
         })
@@ -138,17 +144,23 @@ impl Tidegate {
         let to_compute =
             Waiting { versions: u64::from(self.queries.is_due(&project.catalog, &source.name).await?), oldest: None };
         if to_compute.versions > 0 && self.tables.computed(&project.catalog.project, source).await?.is_none() {
-            return Ok(Lag { cursor, waiting: Some(to_compute), newest: 0, interrupted });
+            return Ok(Lag { cursor, waiting: Some(to_compute), newest: 0, interrupted, replaced: false });
         }
         let table = self.tables.open(&project.catalog.project, source).await?;
-        let mut waiting = match table.has_history() {
-            true => Some(table.waiting_since(cursor.map(|cursor| cursor.version)).await?),
-            false => None,
+        let newest = table.snapshot(None).await?;
+        let noted = self.online.table_of(id)?;
+        let another = noted.is_some() && noted != newest.id;
+        let replaced = cursor.is_some_and(|cursor| another || cursor.version > newest.version);
+        let mut waiting = match cursor.filter(|_| !replaced) {
+            _ if !table.has_history() => None,
+            Some(cursor) => Some(table.waiting_since(cursor.version, &newest).await?),
+            // Nothing of it was read: all that it has waits, whatever the log says of how it came.
+            None => Some(newest.waiting()),
         };
-        if let Some(waiting) = waiting.as_mut().filter(|_| to_compute.versions > 0) {
-            waiting.versions += to_compute.versions;
+        if let Some(waiting) = waiting.as_mut() {
+            waiting.versions = (waiting.versions + to_compute.versions).max(u64::from(replaced));
         }
-        Ok(Lag { cursor, waiting, newest: table.version(), interrupted })
+        Ok(Lag { cursor, waiting, newest: newest.version, interrupted, replaced })
     }
 
     async fn table_version(&self, catalog: &Catalog, view: &FeatureView) -> Option<i64> {

@@ -5,6 +5,7 @@
 //! ```
 //! A task is begun for each job that runs and begins the next when it ends; nothing waits in between.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use tidegate_schemas::error::ErrorKind;
 use tokio::sync::mpsc;
 
 use super::materialize::online_views;
-use super::{Error, Principal, Result, Tidegate};
-use crate::jobs::{Ask, Cause, Filter, Job, Outcome, Start, Watch, holds_back};
+use super::{Error, Freshness, Principal, Result, Tidegate};
+use crate::jobs::{Ask, Cause, Filter, Job, Need, Outcome, Start, ViewKey, Watch, holds_back};
 use crate::materialize::{Claim, Job as Work, Subject};
 use crate::registry::Versioned;
 use crate::shutdown::{Registration, Stage};
@@ -56,20 +57,28 @@ impl Tidegate {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn cancel_job(&self, principal: &Principal, project: &str, id: u64) -> Result<Job> {
+    pub async fn cancel_job(&self, principal: &Principal, project: &str, id: u64) -> Result<Job> {
         tracing::info!(principal = principal.name(), project, job = id, "cancel");
-        self.jobs.cancel(project, id)
+        let job = self.jobs.cancel(project, id)?;
+        self.jobs.saved().await;
+        Ok(job)
     }
 
     /// Runs a job again that failed or was cancelled, or now instead of after its pause.
     ///
     /// # Errors
     /// `NotFound`; `Precondition` for a job that is done.
-    pub fn retry_job(self: &Arc<Self>, principal: &Principal, project: &str, id: u64) -> Result<Job> {
+    pub async fn retry_job(self: &Arc<Self>, principal: &Principal, project: &str, id: u64) -> Result<Job> {
         tracing::info!(principal = principal.name(), project, job = id, "retry");
         self.jobs.retry(project, id)?;
         self.dispatch();
+        self.jobs.saved().await;
         self.jobs.get(project, id)
+    }
+
+    /// Waits until all that became of jobs so far is on the disk.
+    pub async fn jobs_saved(&self) {
+        self.jobs.saved().await;
     }
 
     /// Begins the jobs that may run now, each in a task of its own.
@@ -144,7 +153,7 @@ impl Tidegate {
     }
 
     /// What brings a view up to date.
-    async fn work(&self, project: &Arc<Versioned>, view: &FeatureView, claim: Claim) -> Result<Work> {
+    pub(super) async fn work(&self, project: &Arc<Versioned>, view: &FeatureView, claim: Claim) -> Result<Work> {
         let catalog = &project.catalog;
         let missing = || Error::internal(format!("view `{}` has no source", view.name));
         let source = catalog.sources.get(&view.source).ok_or_else(missing)?;
@@ -186,39 +195,61 @@ impl Tidegate {
 
     /// Looks at every online view: notes how far behind it is, and queues a job where its schedule says so. Then begins what may run.
     pub async fn tend_jobs(self: &Arc<Self>) {
+        let mut tended = BTreeSet::new();
         for name in self.registry.known() {
             let Some(project) = self.registry.cached(&name) else { continue };
             for view in project.catalog.views.values().filter(|view| view.online) {
-                if let Err(error) = self.tend(&project, view).await {
-                    tracing::debug!(project = name, view = view.name, error = error.chain(), "can't look at a view");
-                }
+                self.tend(&project, view).await;
+                tended.insert((name.clone(), view.name.clone()));
             }
         }
+        self.scheduler.forget_others(&tended);
+        self.telemetry.freshness_of_none_but(&tended);
         let (queued, retrying) = self.jobs.waiting();
         self.telemetry.jobs_waiting(queued, retrying);
         self.dispatch();
     }
 
-    async fn tend(&self, project: &Versioned, view: &FeatureView) -> Result<()> {
-        let name = &project.catalog.project;
-        let lag = self.lag(project, view).await?;
-        let now = self.clock.now();
-        self.telemetry.freshness(name, &view.name, &lag.freshness(view, now));
-        let Some(schedule) = &view.schedule else { return Ok(()) };
-        let (key, need) = ((name.clone(), view.name.clone()), lag.need());
+    async fn tend(&self, project: &Versioned, view: &FeatureView) {
+        let key = (project.catalog.project.clone(), view.name.clone());
+        let need = self.look_at(&key, project, view).await;
+        let Some(schedule) = &view.schedule else { return };
+        let (now, (name, _)) = (self.clock.now(), &key);
         let last = self.jobs.last(name, &view.name);
         if !self.scheduler.is_due(&key, schedule, last.as_ref(), need, now) {
-            return Ok(());
+            return;
         }
         let held = || last.as_ref().is_some_and(|last| holds_back(last, need, now, self.settings.jobs.max_backoff));
         if !need.work || *schedule == Schedule::OnCommit && held() {
             self.scheduler.looked(&key, now);
-            return Ok(());
+            return;
         }
         let cause = if *schedule == Schedule::OnCommit { Cause::Commit } else { Cause::Schedule };
         let ask = Ask { project: name.clone(), view: view.name.clone(), full: false, cause, unattended: true };
         drop(self.jobs.submit(&ask));
-        Ok(())
+    }
+
+    /// Notes how far behind a view is. One that can't be looked at needs a job all the same: it fails with the reason, where people
+    /// look for it.
+    async fn look_at(&self, key: &ViewKey, project: &Versioned, view: &FeatureView) -> Need {
+        let (project_name, name) = (&key.0, &view.name);
+        match self.lag(project, view).await {
+            Ok(lag) => {
+                self.telemetry.freshness(project_name, name, &lag.freshness(view, self.clock.now()));
+                if self.scheduler.is_news(key, None) {
+                    tracing::info!(project = project_name, view = name, "a view can be looked at again");
+                }
+                lag.need()
+            }
+            Err(error) => {
+                self.telemetry.freshness(project_name, name, &Freshness::unknown(view));
+                let error = error.chain();
+                if self.scheduler.is_news(key, Some(&error)) {
+                    tracing::warn!(project = project_name, view = name, error, "can't look at a view");
+                }
+                Need { work: true, newest: 0 }
+            }
+        }
     }
 }
 

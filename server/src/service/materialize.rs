@@ -147,6 +147,8 @@ impl Tidegate {
         let watches: Vec<Watch> = views.iter().map(submit).collect();
         self.dispatch();
         if request.detach {
+            // Who goes away finds the jobs again, whatever becomes of the server.
+            self.jobs.saved().await;
             let begun = |watch: Watch| match step(&watch.now(), watch.started()) {
                 Step::Came(progress) => Ok(progress),
                 Step::Failed(error) => Err(error),

@@ -1,13 +1,16 @@
 //! Metrics of how far views are behind, and of jobs that wait.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ResultLabels;
+use crate::jobs::ViewKey;
 use crate::service::Freshness;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +29,8 @@ pub(super) struct FreshnessMetrics {
     versions: Family<ViewLabels, Gauge>,
     missed: Family<ViewLabels, Gauge>,
     waiting: Family<ResultLabels, Gauge>,
+    /// Views that any of them shows.
+    shown: Mutex<BTreeSet<ViewKey>>,
 }
 
 impl FreshnessMetrics {
@@ -55,26 +60,51 @@ impl FreshnessMetrics {
         registry.register("jobs_waiting", "Jobs that wait, by what for", self.waiting.clone());
     }
 
+    /// What is not known is not shown, rather than as it was.
     pub(super) fn set(&self, project: &str, view: &str, freshness: &Freshness) {
         let labels = ViewLabels { project: project.to_owned(), view: view.to_owned() };
         let seconds = |micros: i64| micros as f64 / 1e6;
-        if let Some(versions) = freshness.versions {
-            self.versions.get_or_create(&labels).set(i64::try_from(versions).unwrap_or(i64::MAX));
+        let versions = freshness.versions.map(|versions| i64::try_from(versions).unwrap_or(i64::MAX));
+        put(&self.versions, &labels, versions, Gauge::set);
+        put(&self.behind, &labels, freshness.behind.map(seconds), Gauge::set);
+        put(&self.objective, &labels, freshness.objective.map(seconds), Gauge::set);
+        put(&self.missed, &labels, freshness.is_met().map(|met| i64::from(!met)), Gauge::set);
+        self.shown.lock().insert((labels.project, labels.view));
+    }
+
+    /// Shows nothing of any view but these.
+    pub(super) fn forget_others(&self, views: &BTreeSet<ViewKey>) {
+        let mut shown = self.shown.lock();
+        for (project, view) in shown.difference(views) {
+            let labels = ViewLabels { project: project.clone(), view: view.clone() };
+            self.behind.remove(&labels);
+            self.objective.remove(&labels);
+            self.versions.remove(&labels);
+            self.missed.remove(&labels);
         }
-        if let Some(behind) = freshness.behind {
-            self.behind.get_or_create(&labels).set(seconds(behind));
-        }
-        if let Some(objective) = freshness.objective {
-            self.objective.get_or_create(&labels).set(seconds(objective));
-        }
-        if let Some(met) = freshness.is_met() {
-            self.missed.get_or_create(&labels).set(i64::from(!met));
-        }
+        shown.retain(|view| views.contains(view));
     }
 
     pub(super) fn waiting(&self, queued: usize, retrying: usize) {
         for (result, count) in [("queued", queued), ("retrying", retrying)] {
             self.waiting.get_or_create(&ResultLabels { result }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// Sets a view's gauge, or takes it away.
+fn put<G: Default, T>(
+    family: &Family<ViewLabels, G>,
+    labels: &ViewLabels,
+    value: Option<T>,
+    set: impl FnOnce(&G, T) -> T,
+) {
+    match value {
+        Some(value) => {
+            set(&family.get_or_create(labels), value);
+        }
+        None => {
+            family.remove(labels);
         }
     }
 }

@@ -54,9 +54,14 @@ impl Input {
 
     /// What is recorded of the table itself, under a name of its own: another in its place has another.
     fn identity(&self) -> Option<(String, i64)> {
-        let [a, b, c, d, e, f, g, h, ..] = digest_of(&self.table.id()?);
+        let [a, b, c, d, e, f, g, h, ..] = digest_of(self.shown.snapshot.id.as_ref()?);
         let number = i64::from_be_bytes([a, b, c, d, e, f, g, h]) & i64::MAX;
         Some((format!("{}/table", self.name()), number))
+    }
+
+    /// What is recorded of it with the rows that are computed from it.
+    pub fn record(&self) -> impl Iterator<Item = (String, i64)> {
+        [(self.name(), self.version())].into_iter().chain(self.identity())
     }
 }
 
@@ -162,7 +167,7 @@ impl Refresh {
 
     /// What goes with the rows.
     fn record(&self) -> Inputs {
-        self.versions().into_iter().chain(self.inputs.iter().filter_map(Input::identity)).collect()
+        self.inputs.iter().flat_map(Input::record).collect()
     }
 
     async fn next(&self, table: &Table, before: Option<&Inputs>, full: bool) -> Result<Step> {

@@ -99,13 +99,13 @@ impl Table {
         }
     }
 
-    /// What came after a version, or in all, of which the log is asked.
+    /// What came between a version and a snapshot.
     ///
     /// # Errors
     /// As [`Table::snapshot`].
-    pub async fn waiting_since(&self, version: Option<i64>) -> Result<Waiting> {
+    pub async fn waiting_since(&self, version: i64, newest: &Snapshot) -> Result<Waiting> {
         match &self.source {
-            Source::Delta(table) => table.waiting_since(version).await,
+            Source::Delta(table) => table.waiting_since(version, newest.version).await,
             Source::Parquet(_) => Ok(Waiting::default()),
         }
     }
@@ -246,14 +246,9 @@ impl DeltaSource {
         }
     }
 
-    pub(super) async fn waiting_since(&self, version: Option<i64>) -> Result<Waiting> {
-        let newest = self.snapshot(None).await?.version;
-        let from = version.map_or(0, |version| version + 1);
-        if from > newest {
-            return Ok(Waiting::default());
-        }
+    async fn waiting_since(&self, version: i64, newest: i64) -> Result<Waiting> {
         let mut waiting = Waiting::default();
-        for (_, commit) in self.history.commits(self.name(), self.store(), from.max(0), newest).await? {
+        for (_, commit) in self.commits((version + 1).max(0), newest).await? {
             // What a commit did that is gone from the log is not known; that it may have changed rows is.
             if commit.as_ref().is_none_or(|commit| commit.changes_rows()) {
                 waiting.versions += 1;

@@ -24,7 +24,7 @@ use super::append::{Appended, ROWS_PREFIX, VERSION_PREFIX};
 
 use super::identity::{Mark, mark};
 use super::local::LocalFiles;
-use super::log::{Commit, History, LiveFile, Place, commit_path};
+use super::log::{Before, Commit, History, LiveFile, Place, commit_path};
 use super::snapshot::{DataFile, Snapshot};
 use super::{Guard, schema, stats};
 use crate::error::{Error, Result};
@@ -100,7 +100,7 @@ impl DeltaSource {
         let mut delta = DeltaTable::new(log_store.clone());
         delta.load().await.map_err(failed)?;
         let history = History::default();
-        let snapshot = build(name, path, &log_store, &store, &history, &delta).await?;
+        let snapshot = build(name, path, &log_store, &store, &history, &delta, None).await?;
         let mark = mark(name, &store, snapshot.version).await?;
         Ok(Self {
             name: name.to_owned(),
@@ -198,7 +198,7 @@ impl DeltaSource {
             tracing::debug!(table = self.name, version, %error, "a version can't be loaded");
             return Err(Error::VersionMissing { table: self.name.clone(), version, latest });
         }
-        let snapshot = self.build(&delta).await?;
+        let snapshot = self.build(&delta, None).await?;
         let mut older = self.older.lock();
         older.push_front(snapshot.clone());
         older.truncate(OLDER_KEPT);
@@ -218,7 +218,7 @@ impl DeltaSource {
             return Ok(loaded);
         }
         loaded.delta.update_state().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
-        self.keep(loaded.delta).await
+        self.keep(loaded.delta, Some(&loaded.snapshot)).await
     }
 
     /// Reads the log from its beginning; nothing that was known holds any more.
@@ -227,21 +227,15 @@ impl DeltaSource {
         self.older.lock().clear();
         let mut delta = DeltaTable::new(self.log_store.clone());
         delta.load().await.map_err(|source| delta_error(&self.name, "reading the log", source))?;
-        self.keep(delta).await
+        self.keep(delta, None).await
     }
 
-    async fn keep(&self, delta: DeltaTable) -> Result<Loaded> {
-        let snapshot = self.build(&delta).await?;
+    async fn keep(&self, delta: DeltaTable, before: Option<&Snapshot>) -> Result<Loaded> {
+        let snapshot = self.build(&delta, before).await?;
         let mark = mark(&self.name, &self.store, snapshot.version).await?;
         let loaded = Loaded { delta, snapshot, mark };
         *self.newest.lock() = loaded.clone();
         Ok(loaded)
-    }
-
-    /// The table's own id, which another in its place would not have.
-    pub(super) fn id(&self) -> Option<String> {
-        let newest = self.newest.lock();
-        newest.delta.snapshot().ok().map(|state| state.snapshot().metadata().id().to_owned())
     }
 
     /// The newest state of the log as delta-rs holds it, for a commit.
@@ -269,8 +263,8 @@ impl DeltaSource {
         }
     }
 
-    async fn build(&self, delta: &DeltaTable) -> Result<Arc<Snapshot>> {
-        build(&self.name, &self.path, &self.log_store, &self.store, &self.history, delta).await
+    async fn build(&self, delta: &DeltaTable, before: Option<&Snapshot>) -> Result<Arc<Snapshot>> {
+        build(&self.name, &self.path, &self.log_store, &self.store, &self.history, delta, before).await
     }
 
     /// What became of a batch: its version and rows travel as application transactions, which checkpoints keep.
@@ -415,6 +409,7 @@ async fn build(
     store: &Arc<dyn ObjectStore>,
     history: &History,
     delta: &DeltaTable,
+    before: Option<&Snapshot>,
 ) -> Result<Arc<Snapshot>> {
     let failed = |source| delta_error(name, "reading the log", source);
     let state = delta.snapshot().map_err(failed)?.snapshot();
@@ -428,7 +423,7 @@ async fn build(
         .iter()
         .map(|view| LiveFile { path: view.path().into_owned(), modified: view.modification_time() })
         .collect();
-    let places = history.places(name, store, version, &live).await?;
+    let places = history.places(name, store, version, &live, before.map(|before| known(&views, before))).await?;
     let deleted = deleted_rows(name, path, log_store, state, &views).await?;
     let partition_columns = state.metadata().partition_columns();
     let mut files = views
@@ -436,7 +431,24 @@ async fn build(
         .map(|view| data_file(view, &schema, partition_columns, &places, &deleted))
         .collect::<Result<Vec<_>>>()?;
     files.sort_by(|a, b| (a.added_version, a.order, &a.path).cmp(&(b.added_version, b.order, &b.path)));
-    Ok(Arc::new(Snapshot { name: name.to_owned(), version, schema, files, store: store.clone() }))
+    let id = Some(state.metadata().id().to_owned());
+    Ok(Arc::new(Snapshot { name: name.to_owned(), id, version, schema, files, store: store.clone() }))
+}
+
+/// The places that live files have in an earlier snapshot.
+fn known(views: &[LogicalFileView], before: &Snapshot) -> Before {
+    let by_path: HashMap<_, _> = before.files.iter().map(|file| (&file.path, file)).collect();
+    let place = |view: &LogicalFileView| {
+        let file = by_path.get(&view.object_store_path())?;
+        let place = Place {
+            version: file.added_version,
+            order: file.order,
+            committed: file.committed,
+            compacted: file.compacted,
+        };
+        Some((view.path().into_owned(), place))
+    };
+    Before { version: before.version, places: views.iter().filter_map(place).collect() }
 }
 
 fn data_file(

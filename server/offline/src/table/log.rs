@@ -1,7 +1,8 @@
 //! The history: what each commit added and removed, and when. It gives every file the address its rows have.
 //!
 //! A snapshot says which files are live, not which version added them nor in what order. The commit files do. Commits are
-//! read newest first until every live file is found, and kept, since a commit never changes. Where the log was cleaned up
+//! read newest first until every live file is found; files that an earlier snapshot has keep the place they have there, so that
+//! only what came since is read. The newest commits are kept, since a commit never changes. Where the log was cleaned up
 //! after a checkpoint, files whose commit is gone come first, ordered by modification time and path: the same snapshot
 //! then still gives the same addresses on every machine.
 
@@ -20,6 +21,9 @@ use crate::error::{Error, Result};
 
 /// Commit files read at once.
 const CONCURRENT_READS: usize = 16;
+
+/// Commits are kept while they name so many files in all; the oldest go first.
+const FILES_KEPT: usize = 1 << 16;
 
 /// What one commit did, as far as it matters here.
 #[derive(Debug, Default)]
@@ -41,6 +45,11 @@ impl Commit {
     pub(super) fn changes_rows(&self) -> bool {
         let added = self.adds.iter().any(|added| added.new_rows);
         added || !self.change_files.is_empty() || self.removes.values().any(|data_change| *data_change)
+    }
+
+    /// How many files it names.
+    fn files(&self) -> usize {
+        self.adds.len() + self.removes.len() + self.change_files.len()
     }
 }
 
@@ -80,10 +89,35 @@ pub(super) struct LiveFile {
     pub(super) modified: i64,
 }
 
-/// The commits read so far. A commit that is gone stays `None`.
+/// The newest of the commits read so far. A commit that is gone stays `None`.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    commits: Mutex<BTreeMap<i64, Option<Arc<Commit>>>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    commits: BTreeMap<i64, Option<Arc<Commit>>>,
+    /// What they weigh in all.
+    weight: usize,
+}
+
+impl Kept {
+    fn keep(&mut self, version: i64, commit: Option<Arc<Commit>>) {
+        let added = weight(commit.as_deref());
+        let before = self.commits.insert(version, commit);
+        self.weight = self.weight + added - before.map_or(0, |before| weight(before.as_deref()));
+        while self.weight > FILES_KEPT
+            && let Some((_, oldest)) = self.commits.pop_first()
+        {
+            self.weight -= weight(oldest.as_deref());
+        }
+    }
+}
+
+/// A commit that names no file has a place all the same.
+fn weight(commit: Option<&Commit>) -> usize {
+    1 + commit.map_or(0, Commit::files)
 }
 
 impl History {
@@ -95,57 +129,111 @@ impl History {
         from: i64,
         to: i64,
     ) -> Result<Vec<(i64, Option<Arc<Commit>>)>> {
-        let missing: Vec<i64> = {
-            let known = self.commits.lock();
-            (from..=to).filter(|version| !known.contains_key(version)).collect()
+        let mut found: BTreeMap<i64, Option<Arc<Commit>>> = {
+            let kept = self.kept.lock();
+            let of = |version| Some((version, kept.commits.get(&version)?.clone()));
+            (from..=to).filter_map(of).collect()
         };
+        let missing: Vec<i64> = (from..=to).filter(|version| !found.contains_key(version)).collect();
         let reads = missing.into_iter().map(|version| async move {
             Ok::<_, Error>((version, read_commit(table, store, version).await?.map(Arc::new)))
         });
         let read: Vec<_> = futures::stream::iter(reads).buffer_unordered(CONCURRENT_READS).try_collect().await?;
-        let mut known = self.commits.lock();
-        known.extend(read);
-        Ok((from..=to).map(|version| (version, known.get(&version).cloned().flatten())).collect())
+        let mut kept = self.kept.lock();
+        for (version, commit) in read {
+            kept.keep(version, commit.clone());
+            found.insert(version, commit);
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Forgets all commits: they were another table's.
     pub(super) fn forget(&self) {
-        self.commits.lock().clear();
+        *self.kept.lock() = Kept::default();
     }
 
-    /// The place of each live file of `version`.
+    /// The place of each live file of `version`; `before` has those of an earlier version.
     pub(super) async fn places(
         &self,
         table: &str,
         store: &Arc<dyn ObjectStore>,
         version: i64,
         live: &[LiveFile],
+        before: Option<Before>,
     ) -> Result<HashMap<String, Place>> {
-        let mut wanted: HashSet<&str> = live.iter().map(|file| file.path.as_str()).collect();
-        let mut places = HashMap::with_capacity(live.len());
-        let mut newest = version;
-        let mut oldest_read = version + 1;
-        'history: while !wanted.is_empty() && newest >= 0 {
-            let oldest = (newest - CONCURRENT_READS as i64 + 1).max(0);
+        let (since, before) = before.map_or((-1, HashMap::new()), |before| (before.version, before.places));
+        let wanted = live.iter().map(|file| file.path.as_str()).collect();
+        let mut search = Search { wanted, found: HashMap::with_capacity(live.len()), oldest_read: version + 1 };
+        let goes_on = self.search(table, store, since + 1, version, &mut search).await?;
+        search.take_from(before);
+        if goes_on {
+            self.search(table, store, 0, since, &mut search).await?;
+        }
+        let Search { wanted, mut found, oldest_read } = search;
+        found.extend(place_unknown(live, &wanted, oldest_read - 1));
+        Ok(found)
+    }
+
+    /// Looks for files in the commits `from..=to`, newest first; `false` where one of them is gone.
+    async fn search(
+        &self,
+        table: &str,
+        store: &Arc<dyn ObjectStore>,
+        from: i64,
+        to: i64,
+        search: &mut Search<'_>,
+    ) -> Result<bool> {
+        let mut newest = to;
+        while !search.wanted.is_empty() && newest >= from {
+            let oldest = (newest - CONCURRENT_READS as i64 + 1).max(from);
             for (at, commit) in self.commits(table, store, oldest, newest).await?.into_iter().rev() {
-                let Some(commit) = commit else { break 'history };
-                oldest_read = at;
-                for (order, added) in commit.adds.iter().enumerate() {
-                    // A commit that removes and adds the same path only marks rows of it as deleted: the rows that stay are
-                    // as old as they were.
-                    if commit.removes.contains_key(&added.path) || !wanted.remove(added.path.as_str()) {
-                        continue;
-                    }
-                    let own = (at, u32::try_from(order).unwrap_or(u32::MAX));
-                    let (version, order) = added.address.unwrap_or(own);
-                    let (committed, compacted) = (commit.committed, added.address.is_some());
-                    places.insert(added.path.clone(), Place { version, order, committed, compacted });
-                }
+                let Some(commit) = commit else { return Ok(false) };
+                search.take(at, &commit);
             }
             newest = oldest - 1;
         }
-        places.extend(place_unknown(live, &wanted, oldest_read - 1));
-        Ok(places)
+        Ok(true)
+    }
+}
+
+/// The places of an earlier version's files.
+pub(super) struct Before {
+    pub(super) version: i64,
+    pub(super) places: HashMap<String, Place>,
+}
+
+/// A search for the commits that added files.
+struct Search<'a> {
+    wanted: HashSet<&'a str>,
+    found: HashMap<String, Place>,
+    oldest_read: i64,
+}
+
+impl Search<'_> {
+    fn take(&mut self, at: i64, commit: &Commit) {
+        self.oldest_read = at;
+        for (order, added) in commit.adds.iter().enumerate() {
+            // A commit that removes and adds the same path only marks rows of it as deleted: the rows that stay are
+            // as old as they were.
+            if commit.removes.contains_key(&added.path) || !self.wanted.remove(added.path.as_str()) {
+                continue;
+            }
+            let own = (at, u32::try_from(order).unwrap_or(u32::MAX));
+            let (version, order) = added.address.unwrap_or(own);
+            let (committed, compacted) = (commit.committed, added.address.is_some());
+            self.found.insert(added.path.clone(), Place { version, order, committed, compacted });
+        }
+    }
+
+    /// What no later commit added has the place that it had.
+    fn take_from(&mut self, mut before: HashMap<String, Place>) {
+        for path in std::mem::take(&mut self.wanted) {
+            if let Some((path, place)) = before.remove_entry(path) {
+                self.found.insert(path, place);
+            } else {
+                self.wanted.insert(path);
+            }
+        }
     }
 }
 
@@ -211,4 +299,26 @@ async fn modified(store: &Arc<dyn ObjectStore>, version: i64) -> Option<Micros> 
 /// The path of a commit in the table's store.
 pub(super) fn commit_path(version: i64) -> object_store::path::Path {
     object_store::path::Path::from(format!("_delta_log/{version:020}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_history_has_an_end() {
+        let commit = |files: usize| {
+            let change = |nth: usize| ChangeFile { path: nth.to_string(), size: 0, partition: HashMap::new() };
+            Some(Arc::new(Commit { change_files: (0..files).map(change).collect(), ..Commit::default() }))
+        };
+        let mut kept = Kept::default();
+        for version in 0..100 {
+            kept.keep(version, commit(FILES_KEPT / 10));
+            kept.keep(version, None);
+            kept.keep(version, commit(FILES_KEPT / 10));
+        }
+        assert_eq!(kept.commits.keys().copied().collect::<Vec<_>>(), (91..100).collect::<Vec<_>>());
+        kept.keep(100, commit(2 * FILES_KEPT));
+        assert!(kept.commits.is_empty() && kept.weight == 0, "one that is too large is not kept");
+    }
 }

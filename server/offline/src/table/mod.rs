@@ -160,6 +160,14 @@ impl Table {
         Ok(Self { source })
     }
 
+    /// Opens a managed table that is there, to read it and append to it.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub async fn open_managed(name: &str, location: &Location) -> Result<Self> {
+        Self::open_filled(name, location, None).await
+    }
+
     /// Opens a managed table; creates it, or adds the columns it lacks, if needed. `required` columns can't be null.
     ///
     /// # Errors
@@ -210,16 +218,6 @@ impl Table {
         match &self.source {
             Source::Delta(table) => table.version(),
             Source::Parquet(_) => 0,
-        }
-    }
-
-    /// What tells this table from any other that may take its place, as of the last look at the log; `None` for a folder of Parquet
-    /// files.
-    #[must_use]
-    pub fn id(&self) -> Option<String> {
-        match &self.source {
-            Source::Delta(table) => table.id(),
-            Source::Parquet(_) => None,
         }
     }
 

@@ -87,7 +87,8 @@ impl ParquetFolder {
         let schema = self.merge(&footers)?;
         let files = footers.iter().enumerate().map(|(order, (file, footer))| data_file(order, file, footer)).collect();
         *self.footers.lock() = footers.into_iter().map(|(file, of)| (file.location.clone(), (file, of))).collect();
-        Ok(Arc::new(Snapshot { name: self.name.clone(), version: 0, schema, files, store: self.store.clone() }))
+        let (name, store) = (self.name.clone(), self.store.clone());
+        Ok(Arc::new(Snapshot { name, id: None, version: 0, schema, files, store }))
     }
 
     /// The Parquet files by path. Hidden files and those of unfinished writes are passed over, as everywhere.

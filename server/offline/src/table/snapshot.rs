@@ -1,6 +1,6 @@
 //! One version of a table: its schema and its data files, each with the address its rows have in the order of history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
@@ -12,6 +12,7 @@ use tidegate_schemas::catalog::nearest;
 use tidegate_schemas::definition::Column;
 use tidegate_schemas::time::Micros;
 
+use super::changes::Waiting;
 use super::provider::SnapshotProvider;
 use super::schema;
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 pub struct Snapshot {
     /// A name for messages: the source's name.
     pub name: String,
+    /// What tells the table from any other that may take its place; `None` for a folder of Parquet files.
+    pub id: Option<String>,
     /// The Delta version; 0 for a folder of Parquet files, which has no history.
     pub version: i64,
     /// The table's columns, partition columns included.
@@ -62,13 +65,21 @@ impl Snapshot {
     pub fn empty(name: &str, columns: &[Column]) -> Self {
         let store = Arc::new(object_store::memory::InMemory::new());
         let schema = schema::defined(columns, &std::collections::BTreeSet::new());
-        Self { name: name.to_owned(), version: 0, schema, files: Vec::new(), store }
+        Self { name: name.to_owned(), id: None, version: 0, schema, files: Vec::new(), store }
     }
 
     /// The same rows with these columns: those the files lack are null, those not named are passed over.
     #[must_use]
     pub fn with_columns(&self, columns: &[Column]) -> Self {
         Self { schema: schema::defined(columns, &std::collections::BTreeSet::new()), ..self.clone() }
+    }
+
+    /// What who has read nothing of it is behind by: the versions that added its files.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        let versions: BTreeSet<i64> = self.files.iter().map(|file| file.added_version).collect();
+        let oldest = self.files.iter().filter_map(|file| file.committed).min();
+        Waiting { versions: versions.len() as u64, oldest }
     }
 
     /// Rows of all files without the deleted ones, where every file says.

@@ -260,10 +260,36 @@ async fn changes_between_versions() {
     assert!(found.removed.is_empty());
     assert!(changes(&table, 3, 3).await.added.is_empty());
     assert!(changes(&table, -1, 3).await.added.len() == 3);
-    let waiting = table.waiting_since(Some(1)).await.unwrap();
+    let newest = table.snapshot(None).await.unwrap();
+    let waiting = table.waiting_since(1, &newest).await.unwrap();
     assert!(waiting.versions == 2 && waiting.oldest.is_some(), "{waiting:?}");
-    assert_eq!(table.waiting_since(Some(3)).await.unwrap(), Waiting::default());
-    assert_eq!(table.waiting_since(None).await.unwrap().versions, 3);
+    assert_eq!(table.waiting_since(3, &newest).await.unwrap(), Waiting::default());
+    let all = newest.waiting();
+    assert!(all.versions == 3 && all.oldest < waiting.oldest, "{all:?}");
+}
+
+/// Where rows stand must not depend on when a table was looked at.
+#[tokio::test]
+async fn files_have_the_same_place_whether_followed_or_found_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, runtime, rules) = (folder.path().join("t"), runtime(folder.path()), weather_rules());
+    let followed = table(&path, &rules).await.unwrap();
+    let places = |snapshot: &Snapshot| {
+        let place = |file: &snapshot::DataFile| {
+            (file.path.clone(), file.added_version, file.order, file.committed, file.compacted)
+        };
+        snapshot.files.iter().map(place).collect::<Vec<_>>()
+    };
+    for round in 0..6 {
+        append(&followed, &runtime, &rules, &format!("b{round}"), vec![weather(&[("A", round, 1.0)])]).await.unwrap();
+        if round == 3 {
+            let layout = Layout { keys: vec!["origin".to_owned()], event_time: "at".to_owned(), up_to: None };
+            followed.compact(&runtime, layout).await.unwrap();
+        }
+        let afresh = Table::open("t", &Location::Delta(path.clone())).await.unwrap();
+        let (one, other) = (followed.snapshot(None).await.unwrap(), afresh.snapshot(None).await.unwrap());
+        assert_eq!(places(&one), places(&other), "after {round}");
+    }
 }
 
 #[tokio::test]

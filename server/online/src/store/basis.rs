@@ -1,10 +1,11 @@
 //! Which table a view's cursor counts the versions of.
 //!
-//! Another table may take the place of the one that was read, with versions of its own. The id is noted once a table was reached, so
-//! that what is noted is never ahead of the rows: a crash in between makes a view be rebuilt once more, and never counts the versions
-//! of one table as another's.
+//! Another table may take the place of the one that was read, with versions of its own. Only a full refresh goes from one table to
+//! another, so the id is noted in the write that puts it in place; increments stay with the table that is noted.
 
-use super::Store;
+use rocksdb::WriteBatch;
+
+use super::{Load, Store};
 use crate::layout::{MetaKey, ViewId};
 use crate::{Error, Result};
 
@@ -21,7 +22,7 @@ impl Store {
         found.map(text).transpose()
     }
 
-    /// Notes the id of the table that the cursor is of.
+    /// Notes the id of the table that the cursor is of, where none was noted.
     ///
     /// # Errors
     /// An unknown view, a failing disk.
@@ -29,8 +30,24 @@ impl Store {
         let view = self.inner.view(view)?;
         let _gate = view.gate.read();
         self.inner.still_there(&view)?;
-        let mut batch = rocksdb::WriteBatch::default();
+        let mut batch = WriteBatch::default();
         batch.put(MetaKey::Table(view.id).encode(), id);
         self.inner.commit_metadata(batch)
+    }
+}
+
+impl Load {
+    /// Says which table the rows are of: once they are put in place, the cursor is of that one.
+    #[must_use]
+    pub fn of_table(mut self, id: Option<&str>) -> Self {
+        self.table = id.map(str::to_owned);
+        self
+    }
+
+    /// Adds the table to what puts the rows in place.
+    pub(super) fn note_table(&self, batch: &mut WriteBatch) {
+        if let Some(table) = &self.table {
+            batch.put(MetaKey::Table(self.view().id).encode(), table);
+        }
     }
 }

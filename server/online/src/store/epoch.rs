@@ -5,7 +5,7 @@
 //! Part::add     table rows → files of their own
 //! finish_full   the files are taken in                      from here on writes go to both
 //!               pushes that only the present epoch knows → the next one
-//!               one WriteBatch: present = next, cursor, no progress, purge of the old epoch
+//!               one WriteBatch: present = next, cursor and its table, no progress, purge of the old epoch
 //! ```
 //! A windowed view is rebuilt from events ([`super::tiles`]): from `begin_full` on writes go to both epochs, and `finish_full` folds what
 //! was added into the tiles of the next one.
@@ -114,6 +114,7 @@ impl Store {
         }
         batch.put(MetaKey::View(view.id).encode(), state.record.encode());
         batch.put(MetaKey::Cursor(view.id).encode(), cursor.encode());
+        load.note_table(&mut batch);
         batch.delete(MetaKey::Progress(view.id).encode());
         reach(Failpoint::BeforeFlip);
         self.inner.commit_metadata(batch)?;

@@ -53,6 +53,8 @@ pub struct Load {
     /// Writes that the view had counted when it began.
     pub(super) pushes_before: u64,
     pushed_up_to: u64,
+    /// The table that its rows are of.
+    pub(super) table: Option<String>,
 }
 
 /// Rows of a load that one thread adds.
@@ -102,7 +104,8 @@ impl Load {
         let target = Target { inner: inner.clone(), view: view.clone(), layout, epoch, until, graves };
         let (pushes_before, pushed_up_to) = (view.pushes.load(Acquire), *inner.feeds.next.lock() - 1);
         let (buffer_bytes, parts_made, own, filled) = (BUFFER_BYTES, 0, None, Vec::new());
-        Ok(Self { target, folder, buffer_bytes, parts_made, own, filled, pushes_before, pushed_up_to })
+        let table = None;
+        Ok(Self { target, folder, buffer_bytes, parts_made, own, filled, pushes_before, pushed_up_to, table })
     }
 
     /// Lets rows that happen later wait until they are due, instead of competing with what holds now.

@@ -6,19 +6,16 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::service::{Error, Phase, ViewParity};
+use crate::service::{Error, MaterializeProgress, Phase, ViewParity};
+use crate::shutdown::Stage;
 
 /// Definitions that say to refuse.
 fn refusing() -> String {
     FLIGHTS.replace("    table: managed\n", "    table: managed\n    on_rewrite: refuse\n")
 }
 
-fn table(bench: &Bench) -> PathBuf {
-    bench.folder.path().join("tables/flights/weather")
-}
-
 fn log(bench: &Bench, version: i64) -> PathBuf {
-    table(bench).join("_delta_log").join(format!("{version:020}.json"))
+    bench.table().join("_delta_log").join(format!("{version:020}.json"))
 }
 
 /// The file that a version added.
@@ -109,7 +106,7 @@ async fn what_was_vacuumed_is_read_anew_or_refused() {
         bench.materialize(false).await.unwrap();
         let gone = added(&bench, 2);
         remove(&bench, 3, std::slice::from_ref(&gone));
-        std::fs::remove_file(table(&bench).join(gone)).unwrap();
+        std::fs::remove_file(bench.table().join(gone)).unwrap();
         if refuse {
             let error = refused(&bench).await;
             assert!(error.message.contains("is gone"), "{error}");
@@ -131,13 +128,7 @@ async fn a_table_that_was_replaced_is_never_counted_on() {
         bench.ingest("b1", weather(&[("JFK", 1, 1.0)])).await.unwrap();
         bench.ingest("b2", weather(&[("EWR", 1, 2.0)])).await.unwrap();
         bench.materialize(false).await.unwrap();
-        let other = Bench::new().await;
-        other.apply(FLIGHTS).await.unwrap();
-        for version in 0..versions {
-            other.ingest(&format!("o{version}"), weather(&[("LGA", version, 7.0)])).await.unwrap();
-        }
-        std::fs::remove_dir_all(table(&bench)).unwrap();
-        std::fs::rename(table(&other), table(&bench)).unwrap();
+        bench.replace_table(versions).await;
         if refuse {
             let error = refused(&bench).await;
             assert!(error.message.contains("another table"), "{error}");
@@ -170,4 +161,27 @@ async fn a_table_without_a_needed_column_is_named_and_nothing_changes() {
     assert_eq!(served(&bench, &ORIGINS), expect(&[("JFK", 1.0)]));
     let status = &bench.service.materialize_status(&bench.me, "flights", &[]).await.unwrap()[0];
     assert_eq!(status.cursor, Some(1), "the cursor stays where it was");
+}
+
+/// Whose versions a cursor counts is decided when they are read, and not by what lies there when the last of them is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_replaced_during_a_pass_is_not_the_one_that_was_read() {
+    let bench = Bench::new().await;
+    bench.apply(FLIGHTS).await.unwrap();
+    bench.ingest("b1", weather(&[("JFK", 1, 1.0)])).await.unwrap();
+    bench.clock.set(LATE);
+    let job = bench.job().await;
+    let work = decide::next(&job, false).await.unwrap().expect("rows to read");
+    let read = work.files[0].path.to_string();
+    let kept = std::fs::read(bench.table().join(&read)).unwrap();
+    bench.replace_table(1).await;
+    std::fs::write(bench.table().join(&read), kept).unwrap();
+    assert_ne!(job.table.snapshot(None).await.unwrap().id, work.snapshot.id);
+    let (reports, _listener) = tokio::sync::mpsc::channel(64);
+    let registration = bench.shutdown.register(Stage::Jobs, "a pass");
+    job.pass(work, MaterializeProgress::default(), &reports, &registration).await.unwrap();
+    drop((job, registration));
+    assert_eq!(served(&bench, &ORIGINS), expect(&[("JFK", 1.0)]));
+    assert!(bench.materialize(false).await.unwrap().full);
+    assert_eq!(served(&bench, &ORIGINS), expect(&[("LGA", 7.0)]));
 }

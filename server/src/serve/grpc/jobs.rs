@@ -61,7 +61,7 @@ impl JobsService for JobsDoor {
     async fn cancel_job(&self, request: Request<wire::JobRequest>) -> Result<Response<wire::Job>, Status> {
         let caller = principal::of(&request)?;
         let wire::JobRequest { project, id } = request.into_inner();
-        let cancelled = async { self.service.cancel_job(&caller, &project, id) };
+        let cancelled = self.service.cancel_job(&caller, &project, id);
         let cancelled = metered(&self.service, "grpc", "cancel_job", cancelled).await.map_err(status)?;
         Ok(Response::new(job(&cancelled)))
     }
@@ -69,7 +69,7 @@ impl JobsService for JobsDoor {
     async fn retry_job(&self, request: Request<wire::JobRequest>) -> Result<Response<wire::Job>, Status> {
         let caller = principal::of(&request)?;
         let wire::JobRequest { project, id } = request.into_inner();
-        let again = async { self.service.retry_job(&caller, &project, id) };
+        let again = self.service.retry_job(&caller, &project, id);
         let again = metered(&self.service, "grpc", "retry_job", again).await.map_err(status)?;
         Ok(Response::new(job(&again)))
     }

@@ -16,8 +16,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_offline::derived::{self, Progress, Recipe, Refresh};
+use tidegate_offline::derived::{self, Input, Progress, Recipe, Refresh};
 use tidegate_offline::runtime::Runtime;
+use tidegate_offline::table::Inputs;
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{Location, Query, Source};
 use tidegate_schemas::error::ErrorKind;
@@ -109,12 +110,11 @@ impl Queries {
     pub(super) async fn is_due(&self, catalog: &Catalog, source: &str) -> Result<bool> {
         for (above, query) in in_order(catalog, source) {
             let Some(table) = self.tables.computed(&catalog.project, above).await? else { return Ok(true) };
-            // Versions that are the same need no plan to tell.
+            // The same versions of the same tables need no plan to tell.
             let newest = inputs::newest(&self.tables, catalog, query).await?;
-            let versions = newest.iter().map(|input| (input.name(), input.shown.snapshot.version)).collect();
+            let record: Inputs = newest.iter().flat_map(Input::record).collect();
             if newest.iter().all(|input| input.table.has_history())
-                && table.inputs(query.from.iter().map(ToString::to_string).collect::<Vec<_>>().iter()).await?
-                    == Some(versions)
+                && table.inputs(record.keys()).await? == Some(record)
             {
                 continue;
             }

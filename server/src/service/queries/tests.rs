@@ -120,6 +120,22 @@ async fn views_are_chained_by_queries() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_at_the_same_version_is_read_anew() {
+    let bench = bench().await;
+    bench.apply(&definitions()).await.unwrap();
+    bench.ingest("b1", weather(&[("JFK", 1, 10.0)])).await.unwrap();
+    refresh(&bench, "totals").await;
+    let project = bench.service.project("flights").await.unwrap();
+    let due = async |name: &str| bench.service.queries.is_due(&project.catalog, name).await.unwrap();
+    assert!(!due("warm").await && !due("totals").await);
+    bench.replace_table(1).await;
+    assert!(due("warm").await && due("totals").await);
+    let anew = [("warm".to_owned(), true, true, 1), ("totals".to_owned(), true, true, 1)];
+    assert_eq!(refresh(&bench, "totals").await, anew);
+    assert!(!due("totals").await);
+}
+
 /// What a crash between the commit of a query's rows and the end of a materialization leaves is gone on with, and nothing is done twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_between_does_nothing_twice() {

@@ -1,6 +1,6 @@
 //! A server's use cases in a temporary folder, without doors, on a clock that is set by hand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -167,6 +167,29 @@ impl Bench {
             last = Some(report?);
         }
         Ok(last.expect("a report for the view"))
+    }
+
+    /// A job of the view, as one would begin now.
+    pub(crate) async fn job(&self) -> crate::materialize::Job {
+        let project = self.service.project("flights").await.unwrap();
+        let claim = self.service.claims.claim("flights", "origin_weather").unwrap();
+        self.service.work(&project, &project.catalog.views["origin_weather"], claim).await.unwrap()
+    }
+
+    /// The folder of the source's table.
+    pub(crate) fn table(&self) -> PathBuf {
+        self.folder.path().join("tables/flights/weather")
+    }
+
+    /// Puts another table in the place of the source's, with so many commits of one row each.
+    pub(crate) async fn replace_table(&self, commits: i64) {
+        let other = Self::new().await;
+        other.apply(FLIGHTS).await.unwrap();
+        for hour in 0..commits {
+            other.ingest(&format!("o{hour}"), weather(&[("LGA", hour, 7.0)])).await.unwrap();
+        }
+        std::fs::remove_dir_all(self.table()).unwrap();
+        std::fs::rename(other.table(), self.table()).unwrap();
     }
 
     /// A query's rows as text.

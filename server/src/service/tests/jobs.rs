@@ -93,16 +93,16 @@ async fn a_job_that_is_stopped_is_resumed_where_it_was() {
     bench.ingest("b2", many(5_000)).await.unwrap();
     let mut reports = bench.service.materialize(&bench.me, request(true)).await.unwrap();
     let id = reports.next().await.unwrap().unwrap().job;
-    bench.service.cancel_job(&bench.me, "flights", id).unwrap();
+    bench.service.cancel_job(&bench.me, "flights", id).await.unwrap();
     let job = ended(&bench, id).await;
     assert_eq!(job.state, JobState::Cancelled, "{job:?}");
-    let again = bench.service.retry_job(&bench.me, "flights", id).unwrap();
+    let again = bench.service.retry_job(&bench.me, "flights", id).await.unwrap();
     assert!(again.id == id && again.state != JobState::Cancelled);
     let job = ended(&bench, id).await;
     assert_eq!(job.state, JobState::Done);
     // What was written is not read again; the report of the last batch may have been lost with whoever it was for.
     assert!((4_990..=5_000).contains(&job.progress.rows_read), "{job:?}");
-    let done = bench.service.retry_job(&bench.me, "flights", id).unwrap_err();
+    let done = bench.service.retry_job(&bench.me, "flights", id).await.unwrap_err();
     assert_eq!(done.kind, ErrorKind::Precondition);
 }
 
@@ -146,7 +146,7 @@ async fn a_failure_is_told_to_who_waits_and_remembered() {
     let job = all(&bench).await.remove(0);
     assert_eq!((job.state, job.failure.unwrap().kind), (JobState::Failed, error.kind));
     std::fs::rename(table.join("aside"), &file).unwrap();
-    bench.service.retry_job(&bench.me, "flights", job.id).unwrap();
+    bench.service.retry_job(&bench.me, "flights", job.id).await.unwrap();
     let job = ended(&bench, job.id).await;
     assert_eq!((job.state, job.failure), (JobState::Done, None));
 }
@@ -209,4 +209,82 @@ async fn a_view_is_behind_since_the_oldest_commit_it_lacks() {
     assert!(metrics.contains(line), "{metrics}");
     bench.materialize(false).await.unwrap();
     assert_eq!(status(&bench).await.freshness.versions, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_notice_a_table_that_was_replaced_or_went_back() {
+    // Commits carry the machine's time: years before this.
+    let late = 100 * 366 * 24;
+    for (case, newest) in [(0, 0), (1, 2), (2, 1)] {
+        let bench = Bench::new().await;
+        bench.clock.set(late * HOUR);
+        bench.apply(&scheduled("{every: 1h}")).await.unwrap();
+        bench.ingest("b1", many(3)).await.unwrap();
+        bench.ingest("b2", many(4)).await.unwrap();
+        assert_eq!(tend(&bench).await.len(), 1);
+        match case {
+            0 => bench.replace_table(0).await,
+            1 => bench.replace_table(2).await,
+            _ => std::fs::remove_file(bench.table().join("_delta_log/00000000000000000002.json")).unwrap(),
+        }
+        let seen = status(&bench).await.freshness;
+        assert!(seen.versions > Some(0) && seen.behind != Some(0), "case {case}: {seen:?}");
+        bench.clock.set((late + 1) * HOUR);
+        let jobs = tend(&bench).await;
+        assert_eq!((jobs.len(), jobs[0].state), (2, JobState::Done), "case {case}: {jobs:?}");
+        let seen = status(&bench).await;
+        assert_eq!((seen.cursor, seen.freshness.versions), (Some(newest), Some(0)), "case {case}");
+        bench.clock.set((late + 2) * HOUR);
+        assert_eq!(tend(&bench).await.len(), 2, "case {case}: nothing is new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_cannot_be_looked_at_has_a_job_that_says_why() {
+    let bench = Bench::new().await;
+    bench.clock.set(1_000 * HOUR);
+    bench.apply(&scheduled("{every: 1h}")).await.unwrap();
+    bench.ingest("b1", many(3)).await.unwrap();
+    assert_eq!(tend(&bench).await.len(), 1);
+    tend(&bench).await;
+    let shows = |gauge: &str| bench.service.metrics().contains(&format!("tidegate_{gauge}{{project=\"flights\""));
+    assert!(shows("view_versions_behind") && shows("view_freshness_missed"));
+    let aside = bench.folder.path().join("aside");
+    std::fs::rename(bench.table(), &aside).unwrap();
+    bench.clock.set(1_001 * HOUR);
+    let jobs = tend(&bench).await;
+    assert_eq!((jobs.len(), jobs[0].state), (2, JobState::Failed), "{jobs:?}");
+    let told = jobs[0].failure.clone().unwrap().message;
+    assert!(told.contains("weather"), "{told}");
+    assert!(!shows("view_versions_behind") && !shows("view_freshness_missed") && !shows("view_behind_seconds"));
+    assert!(shows("view_freshness_objective_seconds"), "what is wanted is known all the same");
+    std::fs::rename(&aside, bench.table()).unwrap();
+    bench.clock.set(1_002 * HOUR);
+    assert_eq!(tend(&bench).await.len(), 2, "it can be looked at again, and nothing is new");
+    assert!(shows("view_versions_behind"));
+    bench
+        .apply(&FLIGHTS.replace("    serve_ttl: 2h\n", "    serve_ttl: 2h\n    schedule: {every: 1h}\n"))
+        .await
+        .unwrap();
+    bench.service.tend_jobs().await;
+    assert!(shows("view_versions_behind") && !shows("view_freshness_objective_seconds"));
+    bench.apply_breaking(&FLIGHTS.replace("    serve_ttl: 2h\n", "    online: false\n")).await.unwrap();
+    bench.service.tend_jobs().await;
+    assert!(!shows("view_versions_behind"), "it is served no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_put_back_takes_rows_without_a_restart() {
+    let bench = Bench::new().await;
+    bench.apply(&scheduled("{every: 1h}")).await.unwrap();
+    bench.ingest("b1", many(3)).await.unwrap();
+    bench.materialize(false).await.unwrap();
+    let (table, aside) = (bench.table(), bench.folder.path().join("aside"));
+    std::fs::rename(&table, &aside).unwrap();
+    let bench = bench.restart().await;
+    std::fs::rename(&aside, &table).unwrap();
+    // Looks at it before anybody writes.
+    tend(&bench).await;
+    bench.ingest("b2", many(4)).await.unwrap();
+    assert_eq!(status(&bench).await.freshness.versions, Some(1));
 }

@@ -71,7 +71,7 @@ pub(in crate::point_in_time) async fn table(batches: &[RecordBatch]) -> Snapshot
         });
     }
     let schema: SchemaRef = batches[batches.len() - 1].schema();
-    Snapshot { name: "events".to_owned(), version: 1, schema, files, store }
+    Snapshot { name: "events".to_owned(), id: None, version: 1, schema, files, store }
 }
 
 /// A view over a table on these keys, with one feature `value`.

@@ -591,7 +591,7 @@ impl Table {
                 deleted_rows: (!deleted.is_empty()).then(|| deleted.into()),
             });
         }
-        Snapshot { name: name.to_owned(), version: 9, schema: self.schema(), files, store }
+        Snapshot { name: name.to_owned(), id: None, version: 9, schema: self.schema(), files, store }
     }
 
     /// Writes the rows as `table compact` does: sorted by the first `keys` keys and event time, in a few files, each row
@@ -623,7 +623,7 @@ impl Table {
                 deleted_rows: None,
             });
         }
-        Snapshot { name: name.to_owned(), version: 10, schema: self.schema(), files, store }
+        Snapshot { name: name.to_owned(), id: None, version: 10, schema: self.schema(), files, store }
     }
 
     fn reference_rows(&self) -> Vec<Rows> {

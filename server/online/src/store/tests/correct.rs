@@ -111,7 +111,10 @@ fn the_table_of_a_cursor_is_noted_and_goes_with_the_view() {
     let view = store.register(&simple()).expect("a view");
     assert_eq!(store.table_of(view).expect("known"), None);
     store.note_table(view, "one").expect("noted");
-    store.note_table(view, "two").expect("noted");
+    let load = store.begin_full(view, 4, 1).expect("begun").of_table(Some("two"));
+    assert_eq!(store.table_of(view).expect("known").as_deref(), Some("one"), "until its rows are in place");
+    store.finish_full(load, 4, 1).expect("flipped");
+    assert_eq!(store.table_of(view).expect("known").as_deref(), Some("two"), "in the same write as the cursor");
     store.reopen();
     let view = store.register(&simple()).expect("the same");
     assert_eq!(store.table_of(view).expect("known").as_deref(), Some("two"));
