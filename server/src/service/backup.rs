@@ -9,7 +9,7 @@ use tidegate_schemas::definition::Location;
 use tidegate_schemas::error::ErrorKind;
 
 use super::erase::blocking;
-use super::lifecycle::Reports;
+use super::work::Reports;
 use super::{Error, Principal, Result, Tidegate};
 use crate::backup::copy::{Target, sync_folders};
 use crate::backup::{self, BackedUpFile, BackedUpTable, BackedUpView, MANIFEST, Manifest, ONLINE, RECORDS, TABLES};

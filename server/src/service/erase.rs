@@ -25,9 +25,9 @@ use tidegate_schemas::definition::{Column, FeatureView, Location, Source};
 use tidegate_schemas::digest;
 use tidegate_schemas::error::ErrorKind;
 
-use super::lifecycle::Reports;
 use super::push::QUARANTINE;
 use super::tables::QUERIES;
+use super::work::Reports;
 use super::{Error, MaterializeRequest, Principal, Result, Tidegate, erasures, keys};
 use crate::materialize::{Claim, Columns};
 use crate::receipts::{ErasedSource, ErasedView, Receipt, SealedLoss};

@@ -4,29 +4,13 @@
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidegate_schemas::error::ErrorKind;
-use tokio::sync::mpsc;
 
+use super::work::{Reports, contained};
 use super::{Error, Result, Tidegate};
 use crate::shutdown::{Registration, Stage};
 
 /// Reports that may wait for a slow listener before the work waits too.
 const REPORTS: usize = 16;
-
-/// Where work says how far it is. It goes on when nobody listens any more.
-#[derive(Debug, Clone)]
-pub(super) struct Reports<T>(mpsc::Sender<Result<T>>);
-
-impl<T: Send> Reports<T> {
-    /// Hands a report over, waiting for room.
-    pub(super) async fn send(&self, report: T) {
-        let _ = self.0.send(Ok(report)).await;
-    }
-
-    /// Hands a report over from a thread that may wait; drops it where there is no room.
-    pub(super) fn try_send(&self, report: T) {
-        let _ = self.0.try_send(Ok(report));
-    }
-}
 
 impl Tidegate {
     /// Starts work that ends whether or not anybody listens; its error is the last item.
@@ -47,15 +31,34 @@ impl Tidegate {
             Error::new(ErrorKind::Precondition, message)
         })?;
         let registration = self.shutdown.register(Stage::Jobs, name);
-        let (reports, received) = mpsc::channel(REPORTS);
-        let work = work(Reports(reports.clone()), registration);
+        let (reports, received) = Reports::ahead(REPORTS);
+        let work = contained(work(reports.clone(), registration));
         self.plans.handle().spawn(async move {
             let done = work.await;
             drop(alone);
-            if let Err(error) = done {
-                let _ = reports.send(Err(error)).await;
-            }
+            reports.end(done).await;
         });
-        Ok(tokio_stream::wrappers::ReceiverStream::new(received).boxed())
+        Ok(received.boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::tests::bench::Bench;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_that_panics_is_told_of_and_lets_others_go_on() {
+        let bench = Bench::new().await;
+        let panics = |reports: Reports<u8>, _registration| async move {
+            reports.send(1).await;
+            panic!("a fault in the work");
+        };
+        let told: Vec<_> = bench.service.alone("panics".to_owned(), panics).unwrap().collect().await;
+        let [Ok(1), Err(error)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(error.kind, ErrorKind::Internal);
+        let ends = |_: Reports<u8>, _registration| async { Ok(()) };
+        let told: Vec<_> = bench.service.alone("ends".to_owned(), ends).unwrap().collect().await;
+        assert!(told.is_empty(), "{told:?}");
     }
 }
