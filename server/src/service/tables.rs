@@ -1,6 +1,7 @@
 //! The tables behind sources: where they are, whether they may be named, and handles on them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -50,8 +51,21 @@ impl Tables {
         {
             return Ok(table.clone());
         }
-        let table = Table::open(&source.name, &location).await?;
-        self.open.lock().insert(key, (location, table.clone()));
+        let table = match source.location {
+            definition::Location::Managed => self.guarded(project, source, &location).await?,
+            _ => Table::open(&source.name, &location).await?,
+        };
+        // Who came first meanwhile has the handle that all share.
+        match self.open.lock().entry(key) {
+            Entry::Occupied(known) if known.get().0 == location => Ok(known.get().1.clone()),
+            entry => Ok(entry.insert_entry((location, table)).get().1.clone()),
+        }
+    }
+
+    /// A managed table, to be appended to by whoever opens it first.
+    async fn guarded(&self, project: &str, source: &Source, location: &Location) -> Result<Table> {
+        let table = Table::open_managed(&source.name, location).await?;
+        table.guard(self.erasures.guard(project, &source.name));
         Ok(table)
     }
 
