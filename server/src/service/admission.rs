@@ -126,6 +126,12 @@ fn attended(place: Place, plans: &Runtime, batches: Batches, timeout: Duration) 
             let batch = tokio::select! { batch = stream.next() => batch, () = taken.closed() => return };
             let is_last = batch.is_none();
             match tokio::time::timeout(timeout, taken.reserve()).await {
+                Ok(Ok(slot)) if is_last => {
+                    // Who reads the end finds all free that the rows took.
+                    drop((stream, held));
+                    slot.send(batch);
+                    return;
+                }
                 Ok(Ok(slot)) => slot.send(batch),
                 Ok(Err(_)) => return,
                 Err(_) => {
@@ -135,9 +141,6 @@ fn attended(place: Place, plans: &Runtime, batches: Batches, timeout: Duration) 
                     let _ = taken.send(None).await;
                     return;
                 }
-            }
-            if is_last {
-                return;
             }
         }
     });

@@ -70,8 +70,9 @@ where
     let work = contained(work(reports.clone()));
     let mut tasks = JoinSet::new();
     let run = async move {
-        let _place = place;
-        reports.end(work.await).await;
+        let done = work.await;
+        drop(place);
+        reports.end(done).await;
     };
     tasks.spawn_on(run, &plans.handle());
     let owned = move |report| {
