@@ -73,6 +73,14 @@ pub enum Error {
         /// Bytes kept in reserve.
         reserve: u64,
     },
+    /// RocksDB's background work lags behind.
+    #[error(
+        "the online store's disk does not keep up, and nothing was written; write again in a moment, and more slowly"
+    )]
+    Stalled(#[source] rocksdb::Error),
+    /// Other definitions took the place of those that a push was prepared for.
+    #[error("the definitions have just changed, and nothing was written; push again")]
+    DefinitionsChanged,
     /// Too many pushed rows wait for their tables.
     #[error(
         "{} MiB of pushed rows wait to be written to their tables, and at most {} MiB may; push again in a moment, or raise \
@@ -171,13 +179,15 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Outdated(_) => ErrorKind::Unavailable,
+            Self::Outdated(_) | Self::DefinitionsChanged => ErrorKind::Unavailable,
             Self::Locked { .. } | Self::NewerFormat { .. } | Self::Folder { .. } | Self::NoRefresh(_) => {
                 ErrorKind::Precondition
             }
-            Self::DiskFull(_) | Self::NoRoom { .. } | Self::LoadFull { .. } | Self::OutboxFull { .. } => {
-                ErrorKind::Exhausted
-            }
+            Self::DiskFull(_)
+            | Self::NoRoom { .. }
+            | Self::LoadFull { .. }
+            | Self::OutboxFull { .. }
+            | Self::Stalled(_) => ErrorKind::Exhausted,
             Self::Deadline => ErrorKind::Deadline,
             Self::UnknownWrite(_) => ErrorKind::Precondition,
             Self::Store { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption => ErrorKind::Corrupt,

@@ -67,9 +67,13 @@ pub(super) async fn next(job: &Job, full: bool) -> Result<Option<Work>> {
     if let Some(rewrite) = replaced(job, cursor.version, &newest)? {
         return rebuild(job, cursor.version, &rewrite, newest).map(Some);
     }
-    let resumed = left.filter(|progress| cursor.version < progress.target_version);
-    if let Some((snapshot, progress)) = resumable(job, resumed).await? {
-        return Ok(Some(since(job, cursor.version, snapshot, Some(progress), newest).await?));
+    if let Some(progress) = left.filter(|progress| cursor.version < progress.target_version) {
+        match resumable(job, &progress).await? {
+            Some(snapshot) => return Ok(Some(since(job, cursor.version, snapshot, Some(progress), newest).await?)),
+            // Some events are counted, and nothing tells any more which.
+            None if job.columns.is_windowed() => return Ok(Some(everything(newest))),
+            None => {}
+        }
     }
     if cursor.version == newest.version {
         return Ok(None);
@@ -87,10 +91,12 @@ fn replaced(job: &Job, cursor: i64, newest: &Snapshot) -> Result<Option<Rewrite>
 }
 
 /// The version that an interrupted run went for, while all it would read is there.
-async fn resumable(job: &Job, left: Option<Progress>) -> Result<Option<(Arc<Snapshot>, Progress)>> {
-    let Some(progress) = left else { return Ok(None) };
-    let Ok(snapshot) = job.table.snapshot(Some(progress.target_version)).await else { return Ok(None) };
-    Ok(snapshot.is_whole().await?.then_some((snapshot, progress)))
+async fn resumable(job: &Job, left: &Progress) -> Result<Option<Arc<Snapshot>>> {
+    match job.table.snapshot(Some(left.target_version)).await {
+        Ok(snapshot) => Ok(snapshot.is_whole().await?.then_some(snapshot)),
+        Err(tidegate_offline::Error::VersionMissing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn since(

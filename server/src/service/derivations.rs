@@ -60,6 +60,11 @@ impl Derivation {
         }
     }
 
+    /// Whether it is of a view with windows.
+    pub(super) fn is_windowed(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
     /// Whether rows computed from `self` are no rows of `next`. Features that come or go are not: the online tier sees to them;
     /// but tiles hold what was aggregated, and nothing else.
     pub(super) fn outdated(&self, next: &Self) -> bool {

@@ -301,7 +301,7 @@ fn keep_positions(
 ) -> Result<()> {
     let named = encoded(name, topic, positions);
     let extras: Vec<Extra<'_>> = named.iter().map(|(name, value)| Extra { name, value }).collect();
-    store.push(&Push { views: &[], outgoing: &[], claim: None, extras: &extras, now })?;
+    store.push(&Push { extras: &extras, now, ..Push::default() })?;
     Ok(())
 }
 

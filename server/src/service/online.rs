@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::ArrayRef;
@@ -134,9 +135,18 @@ impl Lookups {
 }
 
 /// The online views of one catalog version, as the online tier knows them.
+#[derive(Debug)]
 pub(super) struct ViewIds {
     version: u64,
     by_view: HashMap<String, ViewId>,
+    /// Set once those of another version took their place.
+    pub(super) outdated: AtomicBool,
+}
+
+impl ViewIds {
+    pub(super) fn of(&self, view: &str) -> Result<ViewId> {
+        self.by_view.get(view).copied().ok_or_else(|| not_online(view))
+    }
 }
 
 /// A selection resolved against one catalog version.
@@ -258,7 +268,7 @@ impl Tidegate {
         let mut keys: Vec<Column> = Vec::new();
         let mut views = Vec::with_capacity(resolved.views.len());
         for used in &resolved.views {
-            let view = *ids.by_view.get(&used.view.name).ok_or_else(|| not_online(&used.view.name))?;
+            let view = ids.of(&used.view.name)?;
             let key_columns =
                 used.keys.iter().map(|key| position(&mut keys, &key.spine_column, &key.data_type)).collect();
             views.push(lookup_view(view, used, key_columns));
@@ -281,8 +291,10 @@ impl Tidegate {
             _ => {}
         }
         let by_view = self.register(catalog)?;
-        let ids = Arc::new(ViewIds { version: project.version, by_view });
-        registered.insert(catalog.project.clone(), ids.clone());
+        let ids = Arc::new(ViewIds { version: project.version, by_view, outdated: AtomicBool::new(false) });
+        if let Some(before) = registered.insert(catalog.project.clone(), ids.clone()) {
+            before.outdated.store(true, Ordering::Release);
+        }
         Ok(Some(ids))
     }
 
@@ -307,9 +319,12 @@ impl Tidegate {
             by_view.insert(view.name.clone(), id);
             now.insert(view.name.clone(), derivation);
         }
-        // What is gone may come back: its rows are still there.
-        for (name, derivation) in &before {
-            now.entry(name.clone()).or_insert_with(|| derivation.clone());
+        // What is gone may come back: its rows are still there. Tiles are not: they would lack the events that are pushed meanwhile.
+        for (name, derivation) in before.iter().filter(|(name, _)| !by_view.contains_key(*name)) {
+            match derivation.is_windowed() {
+                true => drop(self.online.remove(&catalog.project, name)?),
+                false => drop(now.insert(name.clone(), derivation.clone())),
+            }
         }
         if now != before {
             reach(Failpoint::AfterRegistration);
@@ -320,8 +335,12 @@ impl Tidegate {
 
     /// The online tier's id of one online view.
     pub(super) fn view_id(&self, project: &Versioned, view: &FeatureView) -> Result<ViewId> {
-        let ids = self.view_ids(project)?.ok_or_else(definitions_changed)?;
-        ids.by_view.get(&view.name).copied().ok_or_else(|| not_online(&view.name))
+        self.newest_ids(project)?.of(&view.name)
+    }
+
+    /// The ids of the online views of a version that must be the newest.
+    pub(super) fn newest_ids(&self, project: &Versioned) -> Result<Arc<ViewIds>> {
+        self.view_ids(project)?.ok_or_else(definitions_changed)
     }
 
     /// How far a view has come, for people.

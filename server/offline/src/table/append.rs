@@ -144,6 +144,12 @@ pub(super) async fn append_chunk(
     append_once(table, runtime, once, chunk.rules, incoming).await
 }
 
+pub(super) async fn reached(table: &DeltaSource, application: &str) -> Result<Option<u64>> {
+    let (delta, _) = table.newest().await?;
+    let number = table.transaction(&delta, application).await?;
+    Ok(number.and_then(|number| u64::try_from(number).ok()))
+}
+
 async fn append_once(
     table: Arc<DeltaSource>,
     runtime: &Arc<Runtime>,

@@ -255,6 +255,17 @@ impl Table {
         }
     }
 
+    /// The number of the last record that the table has of an outbox, by the application of its transactions; `None` where it has none.
+    ///
+    /// # Errors
+    /// The table's log can't be read.
+    pub async fn reached(&self, application: &str) -> Result<Option<u64>> {
+        match &self.source {
+            Source::Delta(table) => append::reached(table, application).await,
+            Source::Parquet(_) => Ok(None),
+        }
+    }
+
     /// Appends the rows of an outbox in one commit that holds nothing else, unless the table has them already.
     ///
     /// # Errors

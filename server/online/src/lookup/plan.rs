@@ -67,7 +67,7 @@ pub(super) struct PlanView {
     /// Names in the view and types.
     pub(super) features: Vec<Column>,
     /// What each is known by in stored rows.
-    numbers: Vec<u32>,
+    pub(super) numbers: Vec<u32>,
     /// Number of its first output.
     pub(super) first: usize,
     pub(super) defaults: Vec<Option<DefaultValue>>,

@@ -93,7 +93,8 @@ impl Window {
     fn new(inner: &Inner, used: &PlanView, mark: Mark, now: Micros) -> Result<Option<Self>> {
         let Some(layout) = mark.tiles.filter(|_| used.windowed && has_come(&used.view)) else { return Ok(None) };
         let (layout, tiled) = (inner.layout(layout)?, inner.tiled(layout)?);
-        let asked = |nth: &usize| used.features.iter().any(|feature| feature.name == layout.features[*nth].name);
+        // By number: a feature may have had another name when its tiles were written.
+        let asked = |nth: &usize| used.numbers.contains(&layout.numbers[*nth]);
         let wanted: Vec<usize> = (0..layout.features.len()).filter(asked).collect();
         let ranges = ranges(&tiled, &wanted, now);
         let suffix = key::suffix(used.view.id, mark.epoch);

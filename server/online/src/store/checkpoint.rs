@@ -41,6 +41,8 @@ impl Store {
         inner.disk.has_room()?;
         let failed = |source| Error::Folder { path: folder.to_owned(), source };
         fs::create_dir(folder).map_err(failed)?;
+        // No view comes meanwhile, and no purge is noted as done: its files would be the ones from before.
+        let _views_stand_still = inner.counters.lock();
         // What a refresh takes in is in no log: were it to come, and its flip, after the files are listed and before the log is copied, the
         // copy would have the flip alone. Writes need the gates for reading, too, and go on.
         let mut views: Vec<_> = inner.views.read().values().cloned().collect();

@@ -98,7 +98,7 @@ impl Store {
             return Ok(corrected);
         }
         held.begin();
-        let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("correcting rows"));
+        let outcome = inner.put_acknowledged(batch, "correcting rows");
         // Even a failed write may have reached the log: readers must look again.
         wanted.iter().for_each(|wanted| inner.cache.forget(wanted.entity));
         outcome?;

@@ -28,13 +28,21 @@ impl Disk {
     /// # Errors
     /// [`Error::NoRoom`].
     pub(crate) fn has_room(&self) -> Result<()> {
-        if self.reserve == 0 {
+        self.has_room_for(0)
+    }
+
+    /// Refuses a write that would use the reserve, or where less than `least` bytes are free.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`].
+    pub(crate) fn has_room_for(&self, least: u64) -> Result<()> {
+        let reserve = self.reserve.max(least);
+        if reserve == 0 {
             return Ok(());
         }
-        let Some(free) = self.free() else { return Ok(()) };
-        match free < self.reserve {
-            true => Err(Error::NoRoom { path: self.path.clone(), free, reserve: self.reserve }),
-            false => Ok(()),
+        match self.free() {
+            Some(free) if free < reserve => Err(Error::NoRoom { path: self.path.clone(), free, reserve }),
+            _ => Ok(()),
         }
     }
 

@@ -84,9 +84,9 @@ impl Store {
             false => {
                 let (files, rows) = load.finish()?;
                 reach(Failpoint::BeforeTakeIn);
-                self.take_in(&load, files)?;
+                let pushes_before = self.take_in(&load, files)?;
                 reach(Failpoint::AfterTakeIn);
-                (rows, self.inner.carry_over(&view, load.epoch())?)
+                (rows, Carried { found: self.inner.carry_over(&load)?, pushes_before })
             }
         };
         let _gate = view.gate.write();
@@ -133,8 +133,9 @@ impl Store {
         Ok(Written { written: rows, kept: added - rows, waiting })
     }
 
-    /// Makes a load's files the database's, and lets writes go to its epoch too.
-    fn take_in(&self, load: &Load, files: Vec<PathBuf>) -> Result<()> {
+    /// Makes a load's files the database's, and lets writes go to its epoch too. Gives how many pushes had come by then, all of them
+    /// whole: none is under way.
+    fn take_in(&self, load: &Load, files: Vec<PathBuf>) -> Result<u64> {
         let view = load.view();
         let _gate = view.gate.write();
         self.inner.still_there(view)?;
@@ -146,7 +147,7 @@ impl Store {
             taken.map_err(Error::store("taking in a load's files"))?;
         }
         view.state.write().loaded = Loaded::Whole;
-        Ok(())
+        Ok(view.pushes.load(Ordering::Acquire))
     }
 
     /// Drops a full refresh that is under way; nothing that is served changes. `false` where there was none.
@@ -176,7 +177,7 @@ impl Store {
 /// What was found of pushed rows.
 struct Carried {
     found: u64,
-    /// Pushes that had come when it began.
+    /// Pushes that had come before writes went to both epochs.
     pushes_before: u64,
 }
 
@@ -205,19 +206,23 @@ impl Inner {
         Ok((loaded != Loaded::Nothing).then(|| drop_epoch(view, epoch, batch)))
     }
 
-    /// Brings pushes of the present epoch that supersede what the next one has into it.
+    /// Brings pushes of the present epoch that supersede what the next one has into it, and counts those it found.
     ///
     /// Strictly: where the table has a row of the same times, the table's row is the pushed one or a correction of it.
-    fn carry_over(&self, view: &View, next: u32) -> Result<Carried> {
+    fn carry_over(&self, load: &Load) -> Result<u64> {
+        let view = load.view();
         let _gate = view.gate.read();
         self.still_there(view)?;
-        let mut carried = Carried { found: 0, pushes_before: view.pushes.load(Ordering::Acquire) };
+        let (present, next) = {
+            let state = view.state.read();
+            (state.record.epoch, load.is_of(&state)?)
+        };
         // First what waits: what is released meanwhile is among the rows by the time that these are looked at.
-        self.carry_waiting(view, view.state.read().record.epoch, next)?;
+        self.carry_waiting(view, present, next)?;
+        let mut carried = 0;
         if !view.has_pushed.load(Ordering::Acquire) {
             return Ok(carried);
         }
-        let present = view.state.read().record.epoch;
         let prefix = key::entity_type_prefix(view.entity_type);
         let suffix = key::suffix(view.id, present);
         let mut options = ReadOptions::default();
@@ -230,7 +235,7 @@ impl Inner {
             if found.ends_with(&suffix) && Header::read(row)?.origin == Origin::Push {
                 let (entity, _, _) = key::split(found)?;
                 pushed.push(entity.to_vec());
-                carried.found += 1;
+                carried += 1;
             }
             if pushed.len() >= CARRIED_AT_ONCE {
                 self.carry(view, present, next, &std::mem::take(&mut pushed))?;
@@ -264,6 +269,6 @@ impl Inner {
             return Ok(());
         }
         // Not synced: the flip is, and the log keeps their order.
-        self.db.write(batch).map_err(Error::store("carrying pushed rows over"))
+        self.put(batch, false, "carrying pushed rows over")
     }
 }

@@ -324,7 +324,7 @@ impl Target {
         let _gate = view.gate.read();
         self.is_of(&view.state.read())?;
         inner.disk.has_room()?;
-        inner.db.write(batch).map_err(Error::store("writing waiting rows"))
+        inner.put(batch, false, "writing waiting rows")
     }
 }
 

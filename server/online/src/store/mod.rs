@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! folder/
-//!   FORMAT        "tidegate online 1"
-//!   rocks/        RocksDB: column family `default` holds metadata, `rows` the rows, `pending` those that are not due,
-//!                 `tiles` what is kept of windowed views,
-//!                 `events` ids of pushed events, `outbox` pushed rows on their way to tables
+//!   FORMAT     "tidegate online 1"
+//!   rocks/     RocksDB's column families: `default` metadata · `rows` · `tiles` what is kept of windowed views · `pending` rows that
+//!              are not due · `events` ids of pushed events · `outbox` pushed rows on their way to tables · `graves` what was erased
+//!
+//! opening    open · register views and layouts · lineage which feature is which · token names of writes
+//! writing    write one view · push several at once · events their ids · pending what is not due · feed, outbox what goes to tables
+//!            put one batch · sync one sync for many · disk room for it
+//! moving     epoch full refreshes · load their files · tiles events into tiles · correct what became of removed rows
+//!            basis whose versions a cursor counts
+//! leaving    erase an entity · graves what is refused since · retention how long rows stay · purge what epochs and views left
+//!            reach tiles behind all windows
+//! looking    scan a view · parity, window_parity against what it should be · checkpoint the store as of a moment
 //! ```
-//! Parts: `request` what callers exchange · `open` folder, format and RocksDB options · `register` views and layouts · `lineage` which feature is which ·
-//! `write` the one way in · `graves` what it refuses · `push` several views at once · `events` ids of events · `feed` and `outbox` what goes to tables · `pending` what is not due ·
-//! `sync` one sync for many · `tiles` events into tiles · `correct` what became of removed rows · `basis` whose versions a cursor counts · `erase` an entity from every file · `retention` how long rows stay · `checkpoint` the store as of a moment · `token` tokens of writes · `disk` room for writes · `epoch` full refreshes · `load` their files · `purge` deleting what epochs and views left · `reach` and tiles that are behind all windows · `scan` reading a view back · `parity` and `window_parity` holding it against what it should be.
 //!
 //! Locks, always taken in this order: `counters` (registration), the stripes of event ids, views' `gate`s in the order of their ids
 //! (shared by writes, alone by what changes their epochs), a view's `commits`, the stripes of the entities written, the number of the
@@ -33,6 +38,7 @@ mod parity;
 mod pending;
 mod purge;
 mod push;
+mod put;
 mod reach;
 mod register;
 mod request;
@@ -53,7 +59,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ahash::HashMap;
 use parking_lot::{Mutex, RwLock};
-use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
+use rocksdb::{Cache, ColumnFamily, DB};
 
 pub use checkpoint::{Checkpointed, renew};
 pub use correct::{Corrected, Corrections};
@@ -62,7 +68,7 @@ pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
 pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
 pub use graves::{EntityKey, Grave};
 pub use load::{Load, Part as LoadPart};
-pub use outbox::{Chunk, FeedStatus, OutboxRecord, Outgoing};
+pub use outbox::{Chunk, FeedStatus, Left, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};
 pub use pending::Released;
 pub use push::{Extra, Push, Pushed};
@@ -248,12 +254,5 @@ impl Inner {
             true => Ok(()),
             false => Err(Error::UnknownView(view.id)),
         }
-    }
-
-    /// Options of a write that is acknowledged to a caller.
-    fn acknowledged(&self) -> WriteOptions {
-        let mut options = WriteOptions::default();
-        options.set_sync(self.durability == Durability::Durable);
-        options
     }
 }

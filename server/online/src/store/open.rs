@@ -39,6 +39,10 @@ pub(super) const FORMAT: u32 = 1;
 /// Pinned index and filter blocks live in the block cache: with none at all every read would load them again.
 const SMALLEST_BLOCK_CACHE: usize = 1 << 20;
 
+/// Files of level 0, and bytes that merges lag behind, at which writes stop: what RocksDB has by default.
+const LEVEL_0_FILES: i32 = 36;
+const PENDING_COMPACTION_BYTES: usize = 256 << 30;
+
 /// RocksDB's folder in ours.
 pub(super) const ROCKS: &str = "rocks";
 
@@ -197,6 +201,7 @@ fn open_rocks(
 fn metadata_options(settings: &Settings) -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(settings.write_buffer_bytes);
+    stop_and_never_slow(&mut options);
     options
 }
 
@@ -241,7 +246,16 @@ pub(super) fn row_options(settings: &Settings, block_cache: &Cache) -> Options {
     options.set_write_buffer_size(settings.write_buffer_bytes);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_type(DBCompressionType::Lz4);
+    stop_and_never_slow(&mut options);
     options
+}
+
+/// Writes that lag behind are stopped, and tried again ([`super::put`]); being slowed down before would only add to what they wait.
+fn stop_and_never_slow(options: &mut Options) {
+    options.set_level_zero_slowdown_writes_trigger(LEVEL_0_FILES);
+    options.set_level_zero_stop_writes_trigger(LEVEL_0_FILES);
+    options.set_soft_pending_compaction_bytes_limit(PENDING_COMPACTION_BYTES);
+    options.set_hard_pending_compaction_bytes_limit(PENDING_COMPACTION_BYTES);
 }
 
 /// Options of what is read in order, and seldom.
@@ -255,6 +269,7 @@ fn plain_options(settings: &Settings, block_cache: &Cache) -> Options {
     options.set_write_buffer_size(settings.write_buffer_bytes);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_compression_type(DBCompressionType::Lz4);
+    stop_and_never_slow(&mut options);
     options
 }
 

@@ -15,7 +15,7 @@
 use rocksdb::{ReadOptions, WriteBatch};
 use tidegate_schemas::time::Micros;
 
-use super::feed::OUTBOX_PREFIX;
+use super::feed::{OUTBOX_PREFIX, encode_next};
 use super::{FeedId, Inner, Store};
 use crate::codec::Reader;
 use crate::layout::MetaKey;
@@ -99,6 +99,17 @@ pub struct OutboxRecord {
     pub payload: Vec<u8>,
 }
 
+/// What is left of a record when rows were taken out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Its number.
+    pub number: u64,
+    /// How many rows are left.
+    pub rows: u32,
+    /// Those rows; empty where there are none.
+    pub payload: Vec<u8>,
+}
+
 /// Records that go to the table in one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
@@ -173,7 +184,7 @@ impl Store {
         let (from, to) = (key(chunk.feed, chunk.first), key(chunk.feed, chunk.last.saturating_add(1)));
         batch.delete_range_cf(inner.outbox()?, from, to);
         batch.put(MetaKey::Feed(chunk.feed.0).encode(), record.encode());
-        inner.db.write(batch).map_err(Error::store("emptying an outbox"))?;
+        inner.put(batch, false, "emptying an outbox")?;
         feed.record = record;
         let queue = &mut feed.queue;
         let bytes: u64 = chunk.records.iter().map(|record| (HEAD + record.payload.len()) as u64).sum();
@@ -186,6 +197,41 @@ impl Store {
             // What is left was pushed later.
             queue.oldest = Some(newest.at);
         }
+        Ok(())
+    }
+
+    /// Puts what the table can take of a feed's records in their place, and what it can't take elsewhere, in one write. A record keeps
+    /// its number, also where nothing is left of it, and a chunk that is on its way its bounds. Never refused for want of room: what
+    /// it takes it frees, about, and without it the outbox might never be emptied.
+    ///
+    /// # Errors
+    /// There is no such record; a failing disk.
+    pub fn split_records(&self, feed: FeedId, left: &[Left], elsewhere: &[Outgoing<'_>], now: Micros) -> Result<()> {
+        let inner = &self.inner;
+        let mut next = inner.feeds.next.lock();
+        let mut known = inner.feeds.known.write();
+        let mut batch = WriteBatch::default();
+        let (mut rows, mut bytes) = (0, 0);
+        for left in left {
+            let found = inner.records(feed, left.number, left.number, u64::MAX)?.pop();
+            let gone = || Error::Shape(format!("the outbox has no record {}; it reached the table", left.number));
+            let (incarnation, before) = found.ok_or_else(gone)?;
+            let value = encode(incarnation, left.rows, before.at, &left.payload);
+            batch.put_cf(inner.outbox()?, key(feed, left.number), value);
+            rows += u64::from(before.rows.saturating_sub(left.rows));
+            bytes += before.payload.len().saturating_sub(left.payload.len()) as u64;
+        }
+        let (first, after) = (*next, *next + elsewhere.len() as u64);
+        inner.put_outgoing(elsewhere, first, now, &mut batch)?;
+        batch.put(MetaKey::Sequence.encode(), encode_next(after));
+        *next = after;
+        inner.commit_metadata(batch)?;
+        if let Some(feed) = known.get_mut(&feed.0) {
+            feed.queue.rows = feed.queue.rows.saturating_sub(rows);
+            feed.queue.bytes = feed.queue.bytes.saturating_sub(bytes);
+        }
+        drop(known);
+        inner.count_outgoing(elsewhere, first, now);
         Ok(())
     }
 

@@ -282,7 +282,7 @@ impl Inner {
         part.note_push(&mut batch);
         held.begin();
         // Not synced: what is lost of it waits again.
-        let outcome = self.db.write(batch).map_err(Error::store("releasing rows"));
+        let outcome = self.put(batch, false, "releasing rows");
         part.forget(self);
         outcome?;
         part.committed(self);
@@ -348,7 +348,7 @@ impl Inner {
                     self.db.get_pinned_cf(self.pending()?, &carried).map_err(Error::store("reading waiting rows"))?;
                 if there.is_none() {
                     batch.put_cf(self.pending()?, &carried, row);
-                    self.db.write(std::mem::take(&mut batch)).map_err(Error::store("carrying waiting rows over"))?;
+                    self.put(std::mem::take(&mut batch), false, "carrying waiting rows over")?;
                 }
             }
             iterator.next();

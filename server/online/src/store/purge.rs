@@ -193,9 +193,11 @@ impl Inner {
             return Ok(false);
         }
         reach(Failpoint::BeforePurgeNoted);
+        // Not while a checkpoint is made: it may have listed the files from before.
+        let _no_checkpoint = self.counters.lock();
         let mut batch = WriteBatch::default();
         waiting.purges.iter().for_each(|purge| batch.delete(purge.key().encode()));
-        self.db.write(batch).map_err(Error::store("noting what was deleted"))?;
+        self.put(batch, false, "noting what was deleted")?;
         waiting.purges.iter().for_each(|purge| self.dead.remove(purge));
         self.pending_purges.fetch_sub(waiting.purges.len() as u64, Ordering::Relaxed);
         Ok(true)

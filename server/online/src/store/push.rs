@@ -11,7 +11,9 @@
 //! ```
 //! The log is synced after the locks are let go: pushes to the same entities do not wait for each other's disk.
 
-use rocksdb::{WriteBatch, WriteOptions};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rocksdb::WriteBatch;
 use tidegate_schemas::time::Micros;
 
 use super::events::{Claim, entity_hash};
@@ -33,7 +35,7 @@ pub struct Extra<'a> {
 }
 
 /// A push: all of it is written, or nothing is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Push<'a, 's> {
     /// The rows of each view: the same events, in the same order.
     pub views: &'a [(ViewId, Rows<'a>)],
@@ -45,6 +47,9 @@ pub struct Push<'a, 's> {
     pub extras: &'a [Extra<'a>],
     /// The time: rows that happen later wait.
     pub now: Micros,
+    /// Set once other definitions took the place of those that the views are of: a view that is new, and counts every event that
+    /// comes, must miss none. What goes to tables is refused then.
+    pub outdated: Option<&'a AtomicBool>,
 }
 
 /// What became of a push.
@@ -64,8 +69,8 @@ impl Store {
     /// Writes a push. When it returns, lookups see its rows and it survives what the store's durability says.
     ///
     /// # Errors
-    /// As [`Self::write_at`]; [`Error::OutboxFull`] where too much waits for the tables. Nothing is written, unless the disk failed in
-    /// the end.
+    /// As [`Self::write_at`]; [`Error::OutboxFull`] where too much waits for the tables, [`Error::DefinitionsChanged`]. Nothing is
+    /// written, unless the disk failed in the end.
     pub fn push(&self, push: &Push<'_, '_>) -> Result<Pushed> {
         let (pushed, ticket) = self.push_unsynced(push)?;
         self.sync(ticket)?;
@@ -154,19 +159,21 @@ impl Store {
 impl Inner {
     /// Writes a batch with its records numbered: numbers are in the order of the log. Gives the last one.
     fn write_numbered(&self, push: &Push<'_, '_>, mut batch: WriteBatch) -> Result<Option<u64>> {
-        let mut options = WriteOptions::default();
-        options.set_sync(false);
         if push.outgoing.is_empty() {
-            self.db.write_opt(batch, &options).map_err(Error::store("writing a push"))?;
+            self.put(batch, false, "writing a push")?;
             return Ok(None);
         }
         let mut next = self.feeds.next.lock();
+        // Asked under the lock that numbers are given under: a refresh of a new view counts what has a number by itself.
+        if push.outdated.is_some_and(|outdated| outdated.load(Ordering::Acquire)) {
+            return Err(Error::DefinitionsChanged);
+        }
         let (first, after) = (*next, *next + push.outgoing.len() as u64);
         self.put_outgoing(push.outgoing, first, push.now, &mut batch)?;
         batch.put(MetaKey::Sequence.encode(), encode_next(after));
         // A number whose write failed may be in the log all the same: it is not given again.
         *next = after;
-        self.db.write_opt(batch, &options).map_err(Error::store("writing a push"))?;
+        self.put(batch, false, "writing a push")?;
         self.count_outgoing(push.outgoing, first, push.now);
         Ok(Some(after - 1))
     }

@@ -291,10 +291,8 @@ impl Inner {
 
     /// Commits metadata; always synced, for it is rare and everything hangs on it.
     pub(super) fn commit_metadata(&self, batch: WriteBatch) -> Result<()> {
-        let mut options = rocksdb::WriteOptions::default();
-        options.set_sync(true);
         reach(Failpoint::BeforeMetadata);
-        let outcome = self.db.write_opt(batch, &options).map_err(Error::store("writing metadata"));
+        let outcome = self.put(batch, true, "writing metadata");
         reach(Failpoint::AfterMetadata);
         outcome
     }

@@ -229,7 +229,7 @@ impl Inner {
         }
         held.begin();
         // Not synced: rows that come back after a power cut go with the next sweep, and lookups may see them either way.
-        let outcome = self.db.write(batch).map_err(Error::store("deleting old rows"));
+        let outcome = self.put(batch, false, "deleting old rows");
         deleted.into_iter().for_each(|entity| self.cache.forget(entity));
         outcome
     }

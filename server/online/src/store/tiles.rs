@@ -151,7 +151,7 @@ impl Inner {
             let mut batch = WriteBatch::default();
             tiles.stage_complete(self, false, fresh, &mut batch)?;
             // Not synced: the flip is, and the log keeps their order.
-            self.db.write(batch).map_err(Error::store("writing tiles"))
+            self.put(batch, false, "writing tiles")
         };
         load.each(|entity, event| {
             let complete = tiles.take(entity, event)?;

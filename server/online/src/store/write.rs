@@ -68,7 +68,7 @@ impl Store {
         part.note_push(&mut batch);
         held.begin();
         reach(Failpoint::BeforeWriteBatch);
-        let outcome = inner.db.write_opt(batch, &inner.acknowledged()).map_err(Error::store("writing rows"));
+        let outcome = inner.put_acknowledged(batch, "writing rows");
         reach(Failpoint::AfterWriteBatch);
         // Even a failed write may have reached the log: readers must look again.
         part.forget(inner);

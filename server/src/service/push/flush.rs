@@ -3,7 +3,7 @@
 //! ```text
 //! next_chunk     the store names the records, and will name the same ones until they are done
 //! append_chunk   one commit with the chunk's transaction, unless the table has it
-//!                rows that the table can't take any more -> `_quarantine`, so that the ones behind them go on
+//! sort_out       rows that the table can't take any more -> `_quarantine`; then the chunk again, with the others
 //! chunk_done     the records leave the store
 //! ```
 //! Killed anywhere in between it begins again at the top.
@@ -13,13 +13,12 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use tidegate_offline::ingest::Rules;
 use tidegate_offline::table::{self, Appended, Incoming, Table};
-use tidegate_online::{Chunk, FeedId, FeedStatus, Load, Outgoing, Push};
+use tidegate_online::{Chunk, FeedId, FeedStatus, Load, Outgoing};
 use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
-use super::quarantine::{self, Refused};
-use super::{Flushed, QUARANTINE, payload};
+use super::{Flushed, QUARANTINE, payload, quarantine, sort};
 use crate::materialize::{Begin, Settle};
 use crate::registry::Versioned;
 use crate::service::{Error, Principal, Result, Tidegate, ingest};
@@ -29,9 +28,6 @@ const CHUNK_BYTES: u64 = 64 << 20;
 
 /// How long a feed whose flush failed is left alone, in microseconds.
 const RETRY_AFTER: Micros = 5_000_000;
-
-/// Why a row that was taken can't reach its table.
-const NO_PLACE: &str = "table can't take it any more";
 
 /// What a flush of one feed did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,7 +50,8 @@ impl Tidegate {
         let feed = self.online.feed(&project.catalog.project, &source.name)?;
         let quarantine = self.online.feed(&project.catalog.project, QUARANTINE)?;
         let Brought { version, rows } = self.flush_feed(&project, &source.name, feed, up_to).await?;
-        self.flush_feed(&project, QUARANTINE, quarantine, up_to).await?;
+        // And what the table could not take.
+        self.flush_feed(&project, QUARANTINE, quarantine, self.online.last_number()).await?;
         let version = match version {
             Some(version) => version,
             None => self.tables.open(&project.catalog.project, source).await?.snapshot(None).await?.version,
@@ -116,24 +113,23 @@ impl Tidegate {
         let mut brought = Brought::default();
         while let Some(chunk) = self.next_chunk(feed, up_to).await? {
             let (table, rules) = self.feed_table(project, name).await?;
-            let appended = self.bring(&table, rules, &chunk).await;
-            let appended = match appended {
-                Err(error) if error.kind == ErrorKind::Invalid => {
-                    self.refuse(project, &chunk, &error).await?;
-                    None
+            let appended = match self.bring(&table, rules.clone(), &chunk).await {
+                // It comes again, with the rows that the table can take.
+                Err(error) if error.kind == ErrorKind::Invalid && name != QUARANTINE => {
+                    self.sort_out(project, rules, chunk, error).await?;
+                    continue;
                 }
-                appended => Some(appended?),
+                appended => appended?,
             };
             let store = self.online.clone();
             let rows: u64 = chunk.records.iter().map(|record| u64::from(record.rows)).sum();
             let done = tokio::task::spawn_blocking(move || store.chunk_done(&chunk)).await;
             done.map_err(|error| Error::internal("an outbox panicked").with_source(error))??;
-            if let Some(Appended { version, already, .. }) = appended {
-                brought.version = Some(version);
-                brought.rows += rows;
-                self.telemetry.flushed(rows);
-                tracing::debug!(feed = name, version, rows, already, "a chunk of the outbox is in its table");
-            }
+            let Appended { version, already, .. } = appended;
+            brought.version = Some(version);
+            brought.rows += rows;
+            self.telemetry.flushed(rows);
+            tracing::debug!(feed = name, version, rows, already, "a chunk of the outbox is in its table");
         }
         Ok(brought)
     }
@@ -176,51 +172,39 @@ impl Tidegate {
 
     pub(super) async fn bring(&self, table: &Table, rules: Rules, chunk: &Chunk) -> Result<Appended> {
         let schema = tidegate_offline::ingest::schema_of(&rules);
+        // A store that was put back may form another chunk of records than the one whose part the table has.
+        let reached = table.reached(&chunk.application).await?.unwrap_or(0);
+        let first = chunk.first.max(reached.saturating_add(1)).min(chunk.last);
         let mut batches = Vec::with_capacity(chunk.records.len());
-        for record in &chunk.records {
+        for record in chunk.records.iter().filter(|record| record.number > reached) {
             for rows in payload::decode(&record.payload)? {
                 batches.push(payload::align(&rows, &schema)?);
             }
         }
         let schema = batches.first().map_or(schema, |batch| batch.schema());
         let batches = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
-        let chunk =
-            table::Chunk { application: chunk.application.clone(), first: chunk.first, last: chunk.last, rules };
+        let chunk = table::Chunk { application: chunk.application.clone(), first, last: chunk.last, rules };
         let (table, plans) = (table.clone(), self.plans.clone());
         let incoming = Incoming { schema, batches };
         Ok(self.plans.run(async move { table.append_chunk(&plans, chunk, incoming).await }).await?)
     }
 
-    /// Sends the rows of a chunk to the quarantine table: their own has changed since they were taken.
-    async fn refuse(&self, project: &Versioned, chunk: &Chunk, why: &Error) -> Result<()> {
-        tracing::warn!(
-            project = project.catalog.project,
-            application = chunk.application,
-            error = why.chain(),
-            "quarantined"
-        );
-        let (store, clock, chunk, detail) = (self.online.clone(), self.clock.clone(), chunk.clone(), why.chain());
-        let name = project.catalog.project.clone();
-        let refused = tokio::task::spawn_blocking(move || {
-            let (now, feed) = (clock.now(), store.feed(&name, QUARANTINE)?);
-            let target = chunk.application.rsplit('/').next().unwrap_or_default().to_owned();
-            let mut rows = 0;
-            for record in &chunk.records {
-                for batch in payload::decode(&record.payload)? {
-                    let refused: Vec<Refused> = (0..batch.num_rows())
-                        .map(|row| Refused { row, reason: NO_PLACE, detail: detail.clone() })
-                        .collect();
-                    let entries = quarantine::entries(&batch, &refused);
-                    let payload = payload::encode(&quarantine::rows(&entries, &target, "outbox", now)?)?;
-                    let outgoing = [Outgoing { feed, rows: refused.len() as u32, payload: &payload }];
-                    store.push(&Push { views: &[], outgoing: &outgoing, claim: None, extras: &[], now })?;
-                    rows += refused.len() as u64;
-                }
-            }
-            Ok::<_, Error>(rows)
+    /// Sends the rows of a chunk that the table can't take any more to the quarantine table, so that the others reach theirs: the table's
+    /// rules have changed since they were taken.
+    async fn sort_out(&self, project: &Versioned, rules: Rules, chunk: Chunk, why: Error) -> Result<()> {
+        let (store, now, name) = (self.online.clone(), self.clock.now(), project.catalog.project.clone());
+        let sorted = tokio::task::spawn_blocking(move || {
+            let Some(sorted) = sort::sort(&chunk, &rules, &why)? else { return Err(why) };
+            let target = chunk.application.rsplit('/').next().unwrap_or_default();
+            let payload = payload::encode(&quarantine::rows(&sorted.entries, target, "outbox", now)?)?;
+            let rows = sorted.entries.len() as u32;
+            let elsewhere = [Outgoing { feed: store.feed(&name, QUARANTINE)?, rows, payload: &payload }];
+            store.split_records(chunk.feed, &sorted.left, &elsewhere, now)?;
+            tracing::warn!(project = name, source = target, rows, error = why.chain(), "quarantined");
+            Ok(u64::from(rows))
         });
-        let rows = refused.await.map_err(|error| Error::internal("a quarantine panicked").with_source(error))??;
-        self.telemetry.pushed(0, 0, std::iter::once((NO_PLACE, rows)));
+        let rows = sorted.await.map_err(|error| Error::internal("a quarantine panicked").with_source(error))??;
+        self.telemetry.pushed(0, 0, std::iter::once((sort::NO_PLACE, rows)));
         Ok(())
     }
 

@@ -42,8 +42,12 @@ impl Tidegate {
                 () = tokio::time::sleep(LOOK_EVERY * 5) => {}
             }
             for status in self.online.feeds() {
-                if self.is_due(&status) && !registration.is_stopping() {
-                    self.flush_due(&status).await;
+                if self.is_due(&status) {
+                    // What is cut short is begun again after the next start, by the same name.
+                    tokio::select! {
+                        () = &mut stopping => return,
+                        () = self.flush_due(&status) => {}
+                    }
                 }
             }
             // A table that many push to gets files of some size.
@@ -69,7 +73,8 @@ impl Tidegate {
     async fn flush_due(&self, status: &FeedStatus) {
         let flushed = async {
             let project = self.project(&status.project).await?;
-            self.flush_feed(&project, &status.name, status.feed, u64::MAX).await
+            // What is pushed meanwhile has its turn later, or a busy source would keep all others waiting.
+            self.flush_feed(&project, &status.name, status.feed, self.online.last_number()).await
         };
         match flushed.await {
             Ok(_) => {

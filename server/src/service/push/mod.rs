@@ -19,6 +19,7 @@ mod keep;
 mod payload;
 mod prepare;
 mod quarantine;
+mod sort;
 mod target;
 #[cfg(test)]
 mod tests;

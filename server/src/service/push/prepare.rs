@@ -184,7 +184,8 @@ impl Work {
             .collect();
         let views = if rows > 0 { views.as_slice() } else { &[] };
         let extras: Vec<_> = self.came.positions.iter().map(|(name, value)| Extra { name, value }).collect();
-        let push = Push { views, outgoing: &outgoing, claim, extras: &extras, now: self.now };
+        let outdated = Some(&target.ids.outdated);
+        let push = Push { views, outgoing: &outgoing, claim, extras: &extras, now: self.now, outdated };
         Ok(self.store.push_unsynced(&push)?)
     }
 

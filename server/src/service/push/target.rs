@@ -12,6 +12,7 @@ use super::{PushRequest, PushTo, QUARANTINE};
 use crate::materialize::Columns;
 use crate::registry::Versioned;
 use crate::service::ingest;
+use crate::service::online::ViewIds;
 use crate::service::{Error, Result, Tidegate};
 
 /// A push's views and table, and what its rows must have.
@@ -31,6 +32,8 @@ pub(super) struct Target {
     pub(super) scope: Scope,
     /// The column of event ids.
     pub(super) event_id: Option<String>,
+    /// What the views are known by, while their definitions are the newest.
+    pub(super) ids: Arc<ViewIds>,
 }
 
 impl Target {
@@ -54,9 +57,11 @@ impl Target {
         if request.to == PushTo::Online {
             require_online(&request.target, &views)?;
         }
+        // Also where no view reads the source: one that comes meanwhile must not miss the rows.
+        let ids = service.newest_ids(project)?;
         let views = views
             .into_iter()
-            .map(|view| Ok((service.view_id(project, view)?, Columns::of(catalog, view, source))))
+            .map(|view| Ok((ids.of(&view.name)?, Columns::of(catalog, view, source))))
             .collect::<Result<Vec<_>>>()?;
         let feed = match request.to {
             PushTo::Online => None,
@@ -78,6 +83,7 @@ impl Target {
             quarantine: service.online.feed(&catalog.project, QUARANTINE)?,
             scope,
             event_id: source.event_id.clone(),
+            ids,
         })
     }
 }

@@ -369,6 +369,55 @@ async fn rows_of_an_older_definition_reach_the_table_that_there_is_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_its_table_can_not_take_any_more_holds_up_no_other() {
+    let bench = bench().await;
+    push(&bench, &[reading("JFK", 1, 1.0, "a")]).await;
+    let keyed = two_views()
+        .replace(
+            "entities:\n  - name: airport\n",
+            "entities:\n  - name: station\n    keys: [{name: station_id, type: int64}]\n  - name: airport\n",
+        )
+        .replace(
+            "entities: [airport]\n    source: weather\n    features:\n      - {name: wind",
+            "entities: [airport, station]\n    source: weather\n    features:\n      - {name: wind",
+        );
+    bench.apply_breaking(&keyed).await.unwrap();
+    let rows = readings(&[reading("EWR", 2, 2.0, "b")]).collect().await.unwrap().remove(0);
+    let mut columns: Vec<(&str, ArrayRef)> = vec![("station_id", Arc::new(Int64Array::from(vec![7])))];
+    let schema = rows.schema();
+    columns.extend(
+        schema.fields().iter().zip(rows.columns()).map(|(field, column)| (field.name().as_str(), column.clone())),
+    );
+    bench.service.push(&bench.me, request("weather", PushTo::Both), batch(columns)).await.unwrap();
+    flush(&bench).await;
+    assert_eq!(table(&bench).await, [["EWR", "2.0"]]);
+    let refused = bench.sql("SELECT reason, detail, row FROM sources._quarantine").await.unwrap();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0][0], "table can't take it any more");
+    assert!(refused[0][1].contains("station_id") && refused[0][2].contains("\"temp\":1.0"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_table_has_of_a_chunk_is_not_written_again() {
+    let bench = bench().await;
+    for (hour, id) in [(1, "a"), (2, "b"), (3, "c")] {
+        push(&bench, &[reading("JFK", hour, hour as f64, id)]).await;
+    }
+    // As a store forms it that was put back as it was before the table had the first two.
+    let feed = bench.service.online.feed("flights", "weather").unwrap();
+    let whole = bench.service.online.next_chunk(feed, u64::MAX, u64::MAX).unwrap().unwrap();
+    let earlier = tidegate_online::Chunk { last: 2, records: whole.records[..2].to_vec(), ..whole.clone() };
+    let project = bench.service.project("flights").await.unwrap();
+    let (weather, rules) = bench.service.feed_table(&project, "weather").await.unwrap();
+    bench.service.bring(&weather, rules, &earlier).await.unwrap();
+    flush(&bench).await;
+    assert_eq!(table(&bench).await, [["JFK", "1.0"], ["JFK", "2.0"], ["JFK", "3.0"]]);
+    let newest = weather.snapshot(None).await.unwrap().version;
+    let Since::Known(changes) = weather.changes(0, newest).await.unwrap() else { panic!("the log is whole") };
+    assert_eq!(changes.chunks.iter().map(|chunk| (chunk.first, chunk.last)).collect::<Vec<_>>(), [(1, 2), (3, 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_rows_pass_and_too_many_wait_their_turn() {
     let bench = bench().await;
     bench

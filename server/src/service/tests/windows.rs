@@ -276,6 +276,63 @@ pub(super) fn println_seed(case: u64) {
     println!("repeat with TIDEGATE_CASES=1 TIDEGATE_SEED={case}");
 }
 
+async fn push_some(bench: &Bench, count: usize) {
+    let events = vec![Event { origin: "JFK", at: 100_000 * HOUR, temp: 1.0 }; count];
+    let (project, target) = ("flights".to_owned(), "weather".to_owned());
+    let request = PushRequest { project, target, to: PushTo::Both, event_ids: None };
+    bench.service.push(&bench.me, request, batches(&events)).await.unwrap();
+    bench.service.flush(&bench.me, "flights", "weather").await.unwrap();
+}
+
+/// Events that are pushed while a view is not served are counted when it is again: its tiles start over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_was_away_misses_no_event() {
+    let bench = Bench::new().await;
+    bench.apply(&definitions()).await.unwrap();
+    bench.clock.set(100_000 * HOUR);
+    push_some(&bench, 3).await;
+    bench.materialize_now(false).await.unwrap();
+    assert_eq!(served(&bench)[3][0], Some(3.0));
+    let view = "  - name: origin_windows\n";
+    let away = definitions().replace(view, &format!("{view}    online: false\n"));
+    for (nth, there) in [(0, definitions()), (1, FLIGHTS.to_owned())] {
+        bench.apply_breaking(&away).await.unwrap();
+        push_some(&bench, 2).await;
+        bench.apply_breaking(&there).await.unwrap();
+        bench.apply_breaking(&definitions()).await.unwrap();
+        bench.materialize_now(false).await.unwrap();
+        assert_eq!(served(&bench)[3][0], Some(f64::from(5 + 2 * nth)));
+        let ViewParity { parity, .. } = parity(&bench).await;
+        assert!(parity.holds() && parity.equal == 1, "{parity:?}");
+    }
+}
+
+/// An increment that was cut short and whose files are gone since: which events it counted is not known, so all are counted anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_increment_that_can_not_go_on_counts_all_anew() {
+    use futures::StreamExt;
+    for reports in 1..6 {
+        let bench = Bench::with_batch_rows(1).await;
+        bench.apply(&definitions()).await.unwrap();
+        let now = 100_000 * HOUR;
+        bench.clock.set(now);
+        let event = |nth: i64| Event { origin: "JFK", at: now - nth, temp: 1.0 };
+        bench.ingest("b1", batches(&[event(1), event(2)])).await.unwrap();
+        bench.materialize_now(false).await.unwrap();
+        bench.ingest("b2", batches(&[event(3), event(4), event(5), event(6)])).await.unwrap();
+        let request = MaterializeRequest { project: "flights".to_owned(), ..MaterializeRequest::default() };
+        let mut stream = bench.service.materialize(&bench.me, request).await.unwrap();
+        for _ in 0..reports {
+            let _ = stream.next().await;
+        }
+        drop(stream);
+        bench.service.compact_table(&bench.me, "flights", "weather").await.unwrap();
+        bench.service.vacuum_table(&bench.me, "flights", "weather", Some(0), false).await.unwrap();
+        bench.materialize_now(false).await.unwrap();
+        assert_eq!(served(&bench)[3][0], Some(6.0), "cut short after {reports} reports");
+    }
+}
+
 /// What is pushed while a refresh is under way is in the refreshed epoch once: the refresh reads what was pushed before, no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_beside_pushes_counts_all_once() {

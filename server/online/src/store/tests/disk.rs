@@ -128,7 +128,7 @@ fn run(left: usize, mut work: impl FnMut(&Store, ViewId, &mut i64) -> Error) {
 }
 
 #[test]
-#[ignore = "on a busy machine a write was once seen to wait for ever in RocksDB on the full disk; `make soak` runs it"]
+
 fn a_full_disk_under_writes_is_recovered_from() {
     for left in [0, 100 << 10, 1 << 20] {
         run(left, |store, view, next| {

@@ -155,7 +155,8 @@ impl Case {
         let columns = Columns::of(&new);
         let views = self.views.map(|view| (view, columns.rows(Origin::Push)));
         let extras = [Extra { name: b"offsets", value: &payload }];
-        let push = Push { views: &views, outgoing, claim: Some(&claim), extras: &extras, now: self.now };
+        let push =
+            Push { views: &views, outgoing, claim: Some(&claim), extras: &extras, now: self.now, outdated: None };
         let pushed = store.push(&push).expect("a push");
         drop(claim);
         self.pushed(&new, &payload, pushed);
@@ -334,7 +335,7 @@ fn random_pushes_equal_the_model() {
 fn push_one(store: &Store, view: ViewId, key: &str, time: i64, outgoing: &[Outgoing<'_>], now: i64) -> Result<Pushed> {
     let (keys, event, features) = ([strings([key])], times([time]), [ints([time])]);
     let rows = Rows { keys: &keys, event: &event, created: None, features: &features, origin: Origin::Push };
-    store.push(&Push { views: &[(view, rows)], outgoing, claim: None, extras: &[], now })
+    store.push(&Push { views: &[(view, rows)], outgoing, now, ..Push::default() })
 }
 
 #[test]
@@ -361,9 +362,7 @@ fn a_push_is_seen_when_it_returns_and_nothing_is_seen_early() {
     push_one(&store, view, "a", 20, &[], 10).expect("waits");
     let (keys, event, features) = ([strings(["a"])], times([20]), [ints([7])]);
     let rows = Rows { keys: &keys, event: &event, created: None, features: &features, origin: Origin::Push };
-    store
-        .push(&Push { views: &[(view, rows)], outgoing: &[], claim: None, extras: &[], now: 20 })
-        .expect("a correction");
+    store.push(&Push { views: &[(view, rows)], now: 20, ..Push::default() }).expect("a correction");
     store.release_due(20).expect("released");
     assert_eq!(look(&store, view, &["a"]), [Some((20, 7))]);
 }
@@ -415,6 +414,48 @@ fn too_much_on_its_way_to_tables_is_refused_and_nothing_of_it_is_written() {
     store.chunk_done(&chunk).expect("done");
     push_one(&store, view, "a", 4, &outgoing, 9).expect("room again");
     assert_eq!(look(&store, view, &["a"]), [Some((4, 4))]);
+}
+
+#[test]
+fn a_push_of_definitions_that_were_replaced_is_refused_whole() {
+    let store = TempStore::new(Settings::default());
+    let view = store.register(&simple()).expect("a view");
+    let feed = store.feed("p", "events").expect("a feed");
+    let outdated = std::sync::atomic::AtomicBool::new(true);
+    let push = || {
+        let (keys, event, features) = ([strings(["a"])], times([1]), [ints([1])]);
+        let rows = Rows { keys: &keys, event: &event, created: None, features: &features, origin: Origin::Push };
+        let outgoing = [Outgoing { feed, rows: 1, payload: b"row" }];
+        let views = [(view, rows)];
+        store.push(&Push { views: &views, outgoing: &outgoing, now: 1, outdated: Some(&outdated), ..Push::default() })
+    };
+    let refused = push().expect_err("other definitions");
+    assert!(matches!(refused, Error::DefinitionsChanged) && refused.kind() == ErrorKind::Unavailable, "{refused:?}");
+    assert_eq!((look(&store, view, &["a"]), store.last_number()), (vec![None], 0));
+    assert!(store.outbox_records(feed).expect("records").is_empty());
+    outdated.store(false, std::sync::atomic::Ordering::Release);
+    assert_eq!(push().expect("a push").number, Some(1));
+}
+
+#[test]
+fn a_full_outbox_lets_go_of_what_its_table_can_not_take() {
+    let store = TempStore::new(Settings { outbox_bytes: 100, ..Settings::default() });
+    let view = store.register(&simple()).expect("a view");
+    let (feed, aside) = (store.feed("p", "events").expect("a feed"), store.feed("p", "aside").expect("a feed"));
+    push_one(&store, view, "a", 1, &[Outgoing { feed, rows: 3, payload: &[0; 400] }], 9).expect("the first");
+    let chunk = store.next_chunk(feed, u64::MAX, u64::MAX).expect("a chunk").expect("one");
+    let left = [Left { number: 1, rows: 2, payload: vec![1; 300] }];
+    let elsewhere = [Outgoing { feed: aside, rows: 1, payload: &[2; 500] }];
+    store.split_records(feed, &left, &elsewhere, 10).expect("written beside a full outbox");
+    let again = store.next_chunk(feed, u64::MAX, u64::MAX).expect("a chunk").expect("one");
+    assert_eq!((&again.application, again.first, again.last), (&chunk.application, chunk.first, chunk.last));
+    assert_eq!((again.records[0].rows, &again.records[0].payload), (2, &vec![1; 300]));
+    let waits = |nth: usize| (store.feeds()[nth].rows, store.feeds()[nth].bytes > 300, store.feeds()[nth].last);
+    assert_eq!([waits(0), waits(1)], [(2, true, 1), (1, true, 2)]);
+    store.chunk_done(&again).expect("done");
+    let refused = store.split_records(feed, &left, &elsewhere, 10).expect_err("it is gone");
+    assert!(refused.to_string().contains("reached the table"), "{refused}");
+    assert_eq!(store.last_number(), 2);
 }
 
 #[test]
@@ -488,7 +529,7 @@ fn an_entity_is_taken_out_of_outbox_ids_and_what_waits() {
     let rows = Rows { keys: &keys, event: &event, created: None, features: &features, origin: Origin::Push };
     let outgoing = [Outgoing { feed, rows: 2, payload: b"a and b" }];
     let claim = store.claim(&of, 5).expect("a claim");
-    let push = Push { views: &[(view, rows)], outgoing: &outgoing, claim: Some(&claim), extras: &[], now: 5 };
+    let push = Push { views: &[(view, rows)], outgoing: &outgoing, claim: Some(&claim), now: 5, ..Push::default() };
     store.push(&push).expect("a push");
     drop(claim);
     let record = store.outbox_records(feed).expect("records").remove(0);

@@ -428,6 +428,21 @@ fn windows_are_held_against_their_events() {
 }
 
 #[test]
+fn a_renamed_window_answers_from_the_tiles_there_are() {
+    let store = TempStore::new(Settings::default());
+    let before = windowed("v");
+    let id = store.register(&before).expect("a view");
+    let events = [event("a", 995, 1), event("a", 1_000, 2), event("b", 10, 3)];
+    refresh(&store, id, &events, 1);
+    let mut after = before.clone();
+    let renamed: Vec<(String, String)> =
+        before.features.iter().map(|feature| (format!("{}_now", feature.name), feature.name.clone())).collect();
+    after.features.iter_mut().zip(&renamed).for_each(|(feature, (name, _))| feature.name.clone_from(name));
+    let id = store.register_renamed(&after, &renamed).expect("the view");
+    check(&store, id, &after, &events, 1_000);
+}
+
+#[test]
 fn few_tiles_are_read_of_a_long_window() {
     let store = TempStore::new(Settings { durability: Durability::Fast, ..Settings::default() });
     let (minute, day) = (60_000_000, 86_400_000_000);
