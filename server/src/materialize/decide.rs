@@ -71,6 +71,11 @@ pub(super) async fn next(job: &Job, full: bool) -> Result<Option<Work>> {
     if let Some((snapshot, progress)) = resumable(job, resumed).await? {
         return Ok(Some(since(job, cursor.version, snapshot, Some(progress), newest).await?));
     }
+    if let Some(counted) = resumed.filter(|_| job.columns.is_windowed()) {
+        // Some of its events are counted, and which is told by files that are gone.
+        let rewrite = Rewrite::BrokenOff { target: counted.target_version };
+        return rebuild(job, cursor.version, &rewrite, newest).map(Some);
+    }
     if cursor.version == newest.version {
         return Ok(None);
     }

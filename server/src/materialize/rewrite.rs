@@ -23,6 +23,11 @@ pub(super) enum Rewrite {
         /// What is missing.
         what: String,
     },
+    /// An increment to this version was broken off when windows had counted some of its rows, and its files are gone.
+    BrokenOff {
+        /// The version it went for.
+        target: i64,
+    },
     /// Rows were removed or changed that windows have counted: they can't be taken out of a tile again.
     Counted,
     /// So much of it was removed or changed that reading all of it is less work.
@@ -48,6 +53,9 @@ impl fmt::Display for Rewrite {
             Self::Replaced => f.write_str("another table is in its place"),
             Self::WentBack { newest } => write!(f, "it has gone back to version {newest}"),
             Self::Vacuumed { what } => write!(f, "what came since can't be told: {what}"),
+            Self::BrokenOff { target } => {
+                write!(f, "files of version {target} are gone, of which its windows have counted some rows")
+            }
             Self::Counted => f.write_str("rows that its windows counted were removed or changed"),
             Self::Large { rows } => write!(f, "{rows} of its rows were removed or rewritten"),
         }

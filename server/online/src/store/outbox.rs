@@ -8,14 +8,16 @@
 //! next_chunk     which records are next is written down and synced       their rows are on the disk before they are anywhere else
 //! (the table)    one commit with the transaction application = last      a commit of unknown outcome is looked for by it
 //! chunk_done     the records and what was written down go
+//! chunk_refused  the same, and what becomes of their rows comes into outboxes, in one write
 //! ```
 //! Killed anywhere in between, the same chunk comes again: the same records under the same transaction, which the table has or has
 //! not.
 
 use rocksdb::{ReadOptions, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
-use super::feed::OUTBOX_PREFIX;
+use super::feed::{OUTBOX_PREFIX, encode_next};
 use super::{FeedId, Inner, Store};
 use crate::codec::Reader;
 use crate::layout::MetaKey;
@@ -157,6 +159,7 @@ impl Store {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(None) };
         let record = ChunkRecord { incarnation, first: first.number, last: last.number };
         inner.note_chunk(feed, Some(record))?;
+        reach(Failpoint::AfterChunkNoted);
         Ok(Some(inner.chunk(feed, record, records)?))
     }
 
@@ -165,27 +168,26 @@ impl Store {
     /// # Errors
     /// A failing disk. The chunk comes again, and the table is found to have it.
     pub fn chunk_done(&self, chunk: &Chunk) -> Result<()> {
+        self.inner.end_chunk(chunk, WriteBatch::default())?;
+        reach(Failpoint::AfterChunkDone);
+        Ok(())
+    }
+
+    /// The table can't take the chunk: its records leave, and others take their rows elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::chunk_done`]. The chunk comes again, and the others are not there.
+    pub fn chunk_refused(&self, chunk: &Chunk, outgoing: &[Outgoing<'_>], now: Micros) -> Result<()> {
         let inner = &self.inner;
-        let mut known = inner.feeds.known.write();
-        let feed = known.get_mut(&chunk.feed.0).ok_or_else(|| unknown(chunk.feed))?;
-        let record = super::feed::FeedRecord { chunk: None, ..feed.record.clone() };
+        let mut next = inner.feeds.next.lock();
+        let (first, after) = (*next, *next + outgoing.len() as u64);
         let mut batch = WriteBatch::default();
-        let (from, to) = (key(chunk.feed, chunk.first), key(chunk.feed, chunk.last.saturating_add(1)));
-        batch.delete_range_cf(inner.outbox()?, from, to);
-        batch.put(MetaKey::Feed(chunk.feed.0).encode(), record.encode());
-        inner.db.write(batch).map_err(Error::store("emptying an outbox"))?;
-        feed.record = record;
-        let queue = &mut feed.queue;
-        let bytes: u64 = chunk.records.iter().map(|record| (HEAD + record.payload.len()) as u64).sum();
-        queue.records = queue.records.saturating_sub(chunk.records.len() as u64);
-        queue.rows = queue.rows.saturating_sub(chunk.records.iter().map(|record| u64::from(record.rows)).sum());
-        queue.bytes = queue.bytes.saturating_sub(bytes);
-        if queue.records == 0 {
-            queue.oldest = None;
-        } else if let Some(newest) = chunk.records.last() {
-            // What is left was pushed later.
-            queue.oldest = Some(newest.at);
-        }
+        inner.put_outgoing(outgoing, first, now, &mut batch)?;
+        batch.put(MetaKey::Sequence.encode(), encode_next(after));
+        // A number whose write failed may be in the log all the same: it is not given again.
+        *next = after;
+        inner.end_chunk(chunk, batch)?;
+        inner.count_outgoing(outgoing, first, now);
         Ok(())
     }
 
@@ -265,6 +267,30 @@ impl Inner {
                 feed.queue.add(number, outgoing.rows, (HEAD + outgoing.payload.len()) as u64, now);
             }
         }
+    }
+
+    /// Ends a chunk in one write with what is in the batch.
+    fn end_chunk(&self, chunk: &Chunk, mut batch: WriteBatch) -> Result<()> {
+        let mut known = self.feeds.known.write();
+        let feed = known.get_mut(&chunk.feed.0).ok_or_else(|| unknown(chunk.feed))?;
+        let record = super::feed::FeedRecord { chunk: None, ..feed.record.clone() };
+        let (from, to) = (key(chunk.feed, chunk.first), key(chunk.feed, chunk.last.saturating_add(1)));
+        batch.delete_range_cf(self.outbox()?, from, to);
+        batch.put(MetaKey::Feed(chunk.feed.0).encode(), record.encode());
+        self.db.write(batch).map_err(Error::store("emptying an outbox"))?;
+        feed.record = record;
+        let queue = &mut feed.queue;
+        let bytes: u64 = chunk.records.iter().map(|record| (HEAD + record.payload.len()) as u64).sum();
+        queue.records = queue.records.saturating_sub(chunk.records.len() as u64);
+        queue.rows = queue.rows.saturating_sub(chunk.records.iter().map(|record| u64::from(record.rows)).sum());
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        if queue.records == 0 {
+            queue.oldest = None;
+        } else if let Some(newest) = chunk.records.last() {
+            // What is left was pushed later.
+            queue.oldest = Some(newest.at);
+        }
+        Ok(())
     }
 
     /// Counts what an earlier process left.

@@ -12,6 +12,7 @@
 //! The log is synced after the locks are let go: pushes to the same entities do not wait for each other's disk.
 
 use rocksdb::{WriteBatch, WriteOptions};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::events::{Claim, entity_hash};
@@ -122,7 +123,9 @@ impl Store {
         }
         parts.iter().for_each(|part| part.note_push(&mut batch));
         held.begin();
+        reach(Failpoint::BeforePushBatch);
         let written = inner.write_numbered(push, batch);
+        reach(Failpoint::AfterPushBatch);
         // Even a failed write may have reached the log: readers must look again.
         parts.iter().for_each(|part| part.forget(inner));
         pushed.number = written?;

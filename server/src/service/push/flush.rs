@@ -4,7 +4,7 @@
 //! next_chunk     the store names the records, and will name the same ones until they are done
 //! append_chunk   one commit with the chunk's transaction, unless the table has it
 //!                rows that the table can't take any more -> `_quarantine`, so that the ones behind them go on
-//! chunk_done     the records leave the store
+//! chunk_done     the records leave the store; where their rows went to the quarantine, chunk_refused: in the same write
 //! ```
 //! Killed anywhere in between it begins again at the top.
 
@@ -13,9 +13,10 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use tidegate_offline::ingest::Rules;
 use tidegate_offline::table::{self, Appended, Incoming, Table};
-use tidegate_online::{Chunk, FeedId, FeedStatus, Load, Outgoing, Push};
+use tidegate_online::{Chunk, FeedId, FeedStatus, Load, Outgoing};
 use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::quarantine::{self, Refused};
@@ -54,6 +55,7 @@ impl Tidegate {
         let feed = self.online.feed(&project.catalog.project, &source.name)?;
         let quarantine = self.online.feed(&project.catalog.project, QUARANTINE)?;
         let Brought { version, rows } = self.flush_feed(&project, &source.name, feed, up_to).await?;
+        reach(Failpoint::BeforeQuarantine);
         self.flush_feed(&project, QUARANTINE, quarantine, up_to).await?;
         let version = match version {
             Some(version) => version,
@@ -104,6 +106,7 @@ impl Tidegate {
         let _one = lock.lock().await;
         let load = tokio::task::spawn_blocking(move || begin.begin()).await;
         let load = load.map_err(|error| Error::internal("a refresh could not begin").with_source(error))??;
+        reach(Failpoint::AfterWindowsBegun);
         let Brought { version, .. } = self.flush_locked(project, &source.name, feed, load.pushed_up_to()).await?;
         let version = match version {
             Some(version) => version,
@@ -116,24 +119,22 @@ impl Tidegate {
         let mut brought = Brought::default();
         while let Some(chunk) = self.next_chunk(feed, up_to).await? {
             let (table, rules) = self.feed_table(project, name).await?;
-            let appended = self.bring(&table, rules, &chunk).await;
-            let appended = match appended {
+            let Appended { version, already, .. } = match self.bring(&table, rules, &chunk).await {
                 Err(error) if error.kind == ErrorKind::Invalid => {
-                    self.refuse(project, &chunk, &error).await?;
-                    None
+                    self.refuse(project, chunk, &error).await?;
+                    continue;
                 }
-                appended => Some(appended?),
+                appended => appended?,
             };
+            reach(Failpoint::AfterChunkCommit);
             let store = self.online.clone();
             let rows: u64 = chunk.records.iter().map(|record| u64::from(record.rows)).sum();
             let done = tokio::task::spawn_blocking(move || store.chunk_done(&chunk)).await;
             done.map_err(|error| Error::internal("an outbox panicked").with_source(error))??;
-            if let Some(Appended { version, already, .. }) = appended {
-                brought.version = Some(version);
-                brought.rows += rows;
-                self.telemetry.flushed(rows);
-                tracing::debug!(feed = name, version, rows, already, "a chunk of the outbox is in its table");
-            }
+            brought.version = Some(version);
+            brought.rows += rows;
+            self.telemetry.flushed(rows);
+            tracing::debug!(feed = name, version, rows, already, "a chunk of the outbox is in its table");
         }
         Ok(brought)
     }
@@ -192,32 +193,30 @@ impl Tidegate {
     }
 
     /// Sends the rows of a chunk to the quarantine table: their own has changed since they were taken.
-    async fn refuse(&self, project: &Versioned, chunk: &Chunk, why: &Error) -> Result<()> {
+    async fn refuse(&self, project: &Versioned, chunk: Chunk, why: &Error) -> Result<()> {
         tracing::warn!(
             project = project.catalog.project,
             application = chunk.application,
             error = why.chain(),
             "quarantined"
         );
-        let (store, clock, chunk, detail) = (self.online.clone(), self.clock.clone(), chunk.clone(), why.chain());
+        let (store, now, detail) = (self.online.clone(), self.clock.now(), why.chain());
         let name = project.catalog.project.clone();
         let refused = tokio::task::spawn_blocking(move || {
-            let (now, feed) = (clock.now(), store.feed(&name, QUARANTINE)?);
-            let target = chunk.application.rsplit('/').next().unwrap_or_default().to_owned();
-            let mut rows = 0;
+            let feed = store.feed(&name, QUARANTINE)?;
+            let target = chunk.application.rsplit('/').next().unwrap_or_default();
+            let mut entries = Vec::new();
             for record in &chunk.records {
                 for batch in payload::decode(&record.payload)? {
-                    let refused: Vec<Refused> = (0..batch.num_rows())
-                        .map(|row| Refused { row, reason: NO_PLACE, detail: detail.clone() })
-                        .collect();
-                    let entries = quarantine::entries(&batch, &refused);
-                    let payload = payload::encode(&quarantine::rows(&entries, &target, "outbox", now)?)?;
-                    let outgoing = [Outgoing { feed, rows: refused.len() as u32, payload: &payload }];
-                    store.push(&Push { views: &[], outgoing: &outgoing, claim: None, extras: &[], now })?;
-                    rows += refused.len() as u64;
+                    let refused = |row| Refused { row, reason: NO_PLACE, detail: detail.clone() };
+                    let refused: Vec<Refused> = (0..batch.num_rows()).map(refused).collect();
+                    entries.extend(quarantine::entries(&batch, &refused));
                 }
             }
-            Ok::<_, Error>(rows)
+            let payload = payload::encode(&quarantine::rows(&entries, target, "outbox", now)?)?;
+            let outgoing = [Outgoing { feed, rows: entries.len() as u32, payload: &payload }];
+            store.chunk_refused(&chunk, &outgoing, now)?;
+            Ok::<_, Error>(entries.len() as u64)
         });
         let rows = refused.await.map_err(|error| Error::internal("a quarantine panicked").with_source(error))??;
         self.telemetry.pushed(0, 0, std::iter::once((NO_PLACE, rows)));

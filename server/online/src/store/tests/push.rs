@@ -418,6 +418,29 @@ fn too_much_on_its_way_to_tables_is_refused_and_nothing_of_it_is_written() {
 }
 
 #[test]
+fn a_chunk_that_is_refused_leaves_and_its_rows_come_into_another_outbox() {
+    let mut store = TempStore::new(Settings { outbox_bytes: 100, ..Settings::default() });
+    let view = store.register(&simple()).expect("a view");
+    let feed = store.feed("p", "events").expect("a feed");
+    let quarantine = store.feed("p", "_quarantine").expect("a feed");
+    let large = [1; 400];
+    push_one(&store, view, "a", 1, &[Outgoing { feed, rows: 1, payload: &large }], 9).expect("a push");
+    let chunk = store.next_chunk(feed, 1, u64::MAX).expect("a chunk").expect("one");
+    // There is room for what takes the place of something.
+    store.chunk_refused(&chunk, &[Outgoing { feed: quarantine, rows: 1, payload: &large }], 10).expect("refused");
+    let check = |store: &Store| {
+        let waiting = store.feeds().into_iter().map(|status| (status.feed, status.rows)).collect::<Vec<_>>();
+        assert_eq!(waiting, [(feed, 0), (quarantine, 1)]);
+        assert_eq!(store.next_chunk(feed, 1, u64::MAX).expect("nothing"), None);
+    };
+    check(&store);
+    store.reopen();
+    check(&store);
+    let chunk = store.next_chunk(quarantine, 1, u64::MAX).expect("a chunk").expect("one");
+    assert_eq!((chunk.first, chunk.records[0].at, chunk.records[0].payload.len()), (2, 10, 400));
+}
+
+#[test]
 fn concurrent_pushes_are_numbered_in_order_and_share_syncs() {
     let store = TempStore::new(Settings::default());
     let view = store.register(&simple()).expect("a view");
