@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use tidegate_client::flight::Ingest;
 use tidegate_client::online::{Lookup, OnlineFeatures, Status};
+use tidegate_client::push::{Push, Pushed};
 use tidegate_client::registry::Apply;
 use tidegate_client::{Client, Selection};
 use tidegate_schemas::file::SourceFile;
@@ -117,9 +121,21 @@ pub fn batch(orders: &[Order]) -> RecordBatch {
 /// # Panics
 /// When the server refuses.
 pub async fn apply(client: &Client) {
-    let files = vec![SourceFile { path: "shop.yaml".into(), content: DEFINITIONS.into() }];
-    let applied = client.apply(&Apply { files, ..Apply::default() }).await.expect("the definitions apply");
+    try_apply(client, DEFINITIONS).await.expect("the definitions apply");
+}
+
+/// Applies definitions where the server may not be there any more.
+///
+/// # Errors
+/// The server's.
+///
+/// # Panics
+/// When they have problems.
+pub async fn try_apply(client: &Client, definitions: &str) -> tidegate_client::Result<()> {
+    let files = vec![SourceFile { path: "shop.yaml".into(), content: definitions.into() }];
+    let applied = client.apply(&Apply { files, ..Apply::default() }).await?;
     assert!(applied.problems.is_empty(), "{:?}", applied.problems);
+    Ok(())
 }
 
 /// Ingests orders as one batch.
@@ -140,12 +156,38 @@ pub async fn try_ingest(client: &Client, batch_id: &str, orders: &[Order]) -> ti
     client.ingest(&ingest, schema(), rows).await.map(drop)
 }
 
-/// What must be served after everything in `batches` (in table order) was materialized: for each customer the order with
-/// the greatest (ordered, recorded), the later batch winning a tie. Ties within one batch are the caller's to avoid.
+/// Pushes orders as one request, to lookups and the table. Each is an event of its own, by the batch and its place in it. With them
+/// comes a row without a customer, which can't be taken.
+///
+/// # Errors
+/// The server's.
+///
+/// # Panics
+/// When the orders can't be encoded.
+pub async fn try_push(client: &Client, batch_id: &str, orders: &[Order]) -> tidegate_client::Result<Pushed> {
+    let rows = with_a_misfit(&batch(orders));
+    let ids: ArrayRef =
+        Arc::new((0..rows.num_rows()).map(|row| Some(format!("{batch_id}/{row}"))).collect::<StringArray>());
+    let event_ids = RecordBatch::try_from_iter([("event_id", ids)]).expect("a column");
+    client.push(&Push { event_ids: Some(event_ids), ..Push::new("orders", rows) }).await
+}
+
+/// The rows, and the first one again without a customer.
+fn with_a_misfit(rows: &RecordBatch) -> RecordBatch {
+    let fields = schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+    let schema = Arc::new(Schema::new(fields));
+    let mut misfit = rows.slice(0, 1).columns().to_vec();
+    misfit[0] = new_null_array(&DataType::Int64, 1);
+    let relaxed = |columns| RecordBatch::try_new(schema.clone(), columns).expect("columns of the schema");
+    concat_batches(&schema, &[relaxed(rows.columns().to_vec()), relaxed(misfit)]).expect("rows of one schema")
+}
+
+/// What must be served after these orders (in table order) were materialized: for each customer the one with the greatest
+/// (ordered, recorded), the later one winning a tie. Ties within one batch are the caller's to avoid.
 #[must_use]
-pub fn newest<'a>(batches: impl IntoIterator<Item = &'a [Order]>) -> BTreeMap<i64, Order> {
+pub fn newest<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeMap<i64, Order> {
     let mut newest: BTreeMap<i64, Order> = BTreeMap::new();
-    for order in batches.into_iter().flatten() {
+    for order in orders {
         let times = (order.ordered_at, order.recorded_at);
         match newest.get(&order.customer) {
             Some(held) if (held.ordered_at, held.recorded_at) > times => {}

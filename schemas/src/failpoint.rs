@@ -65,8 +65,28 @@ failpoints! {
     AfterWriteBatch = "after-write-batch",
     /// A write is done and its caller does not know.
     BeforeWriteAck = "before-write-ack",
+    /// A push's batch is complete: rows of all views, the ids of its events, what goes to tables.
+    BeforePushBatch = "before-push-batch",
+    /// It is in the log, and the cache still has what was there before.
+    AfterPushBatch = "after-push-batch",
+    /// Lookups see a push that may not be on disk.
+    BeforePushSync = "before-push-sync",
+    /// A push is done and its caller does not know.
+    BeforePushAck = "before-push-ack",
+    /// Which rows of an outbox are next is noted, and their table does not have them.
+    AfterChunkNoted = "after-chunk-noted",
+    /// A table has rows of an outbox that still has them too.
+    AfterChunkCommit = "after-chunk-commit",
+    /// They have left the outbox, and who waits for that does not know.
+    AfterChunkDone = "after-chunk-done",
+    /// A table has what was pushed, and that of the quarantine lacks what was refused of it.
+    BeforeQuarantine = "before-quarantine",
     /// The rows that come with the cursor are about to be written.
     BeforeCursor = "before-cursor",
+    /// What is right for the keys of removed rows is about to be written.
+    BeforeCorrection = "before-correction",
+    /// It is in the log, and the cache still has what was there before.
+    AfterCorrection = "after-correction",
     /// A view has arrived at its version and the caller does not know.
     BeforeMaterializeAck = "before-materialize-ack",
     /// A lookup has read an entity and is about to keep it.
@@ -77,8 +97,28 @@ failpoints! {
     BeforeTakeIn = "before-take-in",
     /// They are the store's, and nobody reads them.
     AfterTakeIn = "after-take-in",
+    /// Some pushes that tables do not have are in the epoch of a full refresh.
+    MidCarryOver = "mid-carry-over",
+    /// A full refresh of windows counts what is pushed, and its table does not have what was pushed before.
+    AfterWindowsBegun = "after-windows-begun",
+    /// Some tiles of a full refresh are in its epoch.
+    MidFold = "mid-fold",
     /// A full refresh is complete beside what is served.
     BeforeFlip = "before-flip",
+    /// Of an entity nothing is taken any more, and what there is of it is there.
+    AfterGrave = "after-grave",
+    /// The newest version of a table is without an erased entity, whose files are there.
+    AfterErasureCommit = "after-erasure-commit",
+    /// Those are gone, and commits still name its key.
+    BeforeScrub = "before-scrub",
+    /// An entity is erased from tables, and lookups see it.
+    BeforeOnlineErasure = "before-online-erasure",
+    /// An entity is erased, and there is no receipt.
+    BeforeReceipt = "before-receipt",
+    /// The online tier is in a backup, and nothing else is.
+    MidBackup = "mid-backup",
+    /// A backup is whole, and has not its name.
+    BeforeBackupName = "before-backup-name",
     /// Rows of replaced epochs are gone, and that is not noted.
     BeforePurgeNoted = "before-purge-noted",
 }

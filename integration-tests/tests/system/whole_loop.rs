@@ -41,7 +41,7 @@ async fn what_is_trained_on_is_what_is_served() {
         let last = materialize(&client, round == 2).await.pop().unwrap();
         assert!(last.done);
         assert_eq!(last.full, round == 2 || round == 0, "round {round}");
-        let model = orders::newest(batches.iter().map(Vec::as_slice));
+        let model = orders::newest(batches.iter().flatten());
         orders::check_served(&client, CUSTOMERS, &model).await;
         check_trained(&client, &mut rng, &batches).await;
         check_parity(&client, &model).await;

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use tidegate_online::Checkpointed;
 use tidegate_schemas::definition::Location;
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::erase::blocking;
 use super::work::Reports;
@@ -129,6 +130,7 @@ impl Work {
 
     async fn fill(&mut self) -> Result<()> {
         self.online().await?;
+        reach(Failpoint::MidBackup);
         for name in RECORDS {
             self.bring(PathBuf::from(name), |path| path.extension().is_some_and(|extension| extension == "json"))
                 .await?;
@@ -143,6 +145,7 @@ impl Work {
             };
             write().map_err(|error| unwritable(&half, error))?;
             sync_folders(&half)?;
+            reach(Failpoint::BeforeBackupName);
             std::fs::rename(&half, &whole).map_err(|error| unwritable(&whole, error))?;
             if let Some(parent) = whole.parent() {
                 std::fs::File::open(parent)

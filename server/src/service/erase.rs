@@ -24,6 +24,7 @@ use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::{Column, FeatureView, Location, Source};
 use tidegate_schemas::digest;
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::push::QUARANTINE;
 use super::tables::QUERIES;
@@ -153,14 +154,17 @@ impl Work {
     async fn run(mut self) -> Result<()> {
         self.claim_views().await?;
         self.bury().await?;
+        reach(Failpoint::AfterGrave);
         self.flush().await?;
         let thinned = self.erase_tables().await?;
+        reach(Failpoint::BeforeOnlineErasure);
         self.erase_online().await?;
         self.advance().await?;
         self.claims.clear();
         self.refresh_others(&thinned).await?;
         self.receipt.spines = self.service.spines.forget(&self.key.project);
         self.erase_sealed().await?;
+        reach(Failpoint::BeforeReceipt);
         self.service.receipts.create(&self.receipt).await?;
         tracing::info!(
             principal = self.principal.name(),

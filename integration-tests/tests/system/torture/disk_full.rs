@@ -11,11 +11,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tidegate_client::Client;
 use tidegate_integration_tests::Server;
-use tidegate_integration_tests::orders::{self, PROJECT};
+use tidegate_integration_tests::orders::PROJECT;
 use tidegate_schemas::error::ErrorKind;
 use tokio::sync::watch;
 
-use super::shop::{Act, Ledger, Shop, State};
+use super::ledger::Ledger;
+use super::shop::{Act, Shop, State};
 use super::{number, seed};
 
 const CUSTOMERS: i64 = 2_000;
@@ -32,10 +33,11 @@ const RECOVERY: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What needs room, and how much the store keeps in reserve meanwhile: without any it runs into the full disk itself.
-const PHASES: [(Act, &str); 4] = [
+const PHASES: [(Act, &str); 5] = [
     (Act::Increment, "online.disk_reserve=16MiB"),
     (Act::Refresh, "online.disk_reserve=0B"),
     (Act::Ingest(INGESTED), "online.disk_reserve=16MiB"),
+    (Act::Push(INGESTED), "online.disk_reserve=16MiB"),
     (Act::Refresh, "online.disk_reserve=16MiB"),
 ];
 
@@ -47,7 +49,7 @@ async fn a_full_disk_stops_writes_and_nothing_else_until_there_is_room() {
         eprintln!("warning: the tests of a full disk are SKIPPED: they mount a tmpfs, which needs root");
         return;
     }
-    let (mut rng, runs) = (StdRng::seed_from_u64(seed()), number("TIDEGATE_FULL_DISKS", 4));
+    let (mut rng, runs) = (StdRng::seed_from_u64(seed()), number("TIDEGATE_FULL_DISKS", 5));
     let shop = Shop::open(folder.path(), &mut rng, CUSTOMERS, ROWS_PER_BATCH, BATCHES, INGESTED).await;
     let runs: Vec<u64> = (0..runs).collect();
     for together in runs.chunks(PHASES.len()) {
@@ -61,7 +63,7 @@ async fn a_full_disk_stops_writes_and_nothing_else_until_there_is_room() {
 
 async fn fill(shop: &Shop, state: &State, data: PathBuf, act: Act, reserve: &str) {
     let disk = SmallDisk::mount(&data, DISK).expect("it could be mounted before");
-    let mut ledger = state.copy(&data);
+    let ledger = state.copy(&data);
     let environment = [("TIDEGATE__MATERIALIZE__BATCH_ROWS", "500")];
     let server = Server::start_with(&data, &["--set", reserve], &environment).await;
     let client = server.client(PROJECT).await;
@@ -69,7 +71,7 @@ async fn fill(shop: &Shop, state: &State, data: PathBuf, act: Act, reserve: &str
     let write = async {
         disk.fill();
         for _ in 0..FULL.as_secs() {
-            let error = shop.act(act, &client, &mut ledger).await.expect_err("there is no room");
+            let error = shop.act(act, &client, &ledger).await.expect_err("there is no room");
             assert_eq!(error.kind(), ErrorKind::Exhausted, "{act:?}, {reserve}: {error:?}");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -77,7 +79,7 @@ async fn fill(shop: &Shop, state: &State, data: PathBuf, act: Act, reserve: &str
         // What runs in the background may have hit the full disk as well, and is over it as soon.
         let again = async {
             for act in [act, Act::Increment] {
-                while let Err(error) = shop.act(act, &client, &mut ledger).await {
+                while let Err(error) = shop.act(act, &client, &ledger).await {
                     assert_eq!(error.kind(), ErrorKind::Exhausted, "{act:?}, {reserve}: {error:?}");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -88,16 +90,15 @@ async fn fill(shop: &Shop, state: &State, data: PathBuf, act: Act, reserve: &str
             .unwrap_or_else(|_| panic!("{act:?}, {reserve}: not writable again in {RECOVERY:?}\n{}", server.log()));
         let _ = over.send(true);
     };
-    tokio::join!(write, read(shop, &client, state.ledger(), &ends));
-    shop.finish(&client, &mut ledger).await;
+    tokio::join!(write, read(shop, &client, &ledger, &ends));
+    shop.finish(&client, &ledger).await;
     server.stop().await;
 }
 
 /// Lookups are answered, and rightly, all the time.
-async fn read(shop: &Shop, client: &Client, before: &Ledger, ends: &watch::Receiver<bool>) {
+async fn read(shop: &Shop, client: &Client, ledger: &Ledger, ends: &watch::Receiver<bool>) {
     while !*ends.borrow() {
-        let served = orders::served(client, shop.customers).await.expect("lookups go on");
-        shop.check_between(&served, before);
+        shop.look(client, ledger).await.expect("lookups go on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,16 +1,21 @@
 //! Torture: the real server is killed, made to abort, starved of disk and written to from all sides. What was acknowledged is there
 //! afterwards, once; nothing else is; and doing it all again leads where an undisturbed run leads.
 //!
-//! What should be there is known to the test alone: [`shop`] has the orders, the acts that move them, and a ledger of what the
-//! server acknowledged. [`kill`] ends the process at random moments, [`failpoints`] at each named one, [`disk_full`] takes its disk
-//! away, [`writers`] lets many write one table while it is compacted and vacuumed.
+//! What should be there is known to the test alone: [`shop`] has the orders and the acts that move them, [`ledger`] what the server
+//! acknowledged of those. Rows come in by ingests and by pushes; the newest of each customer is served, and windows that count all of
+//! them, so that a row which is lost or comes twice shows.
 //!
-//! A new way in for rows is one more [`shop::Act`], with what it acknowledges in the ledger; a new failpoint fails here until an
-//! act reaches it. Counts come from the environment, see CONTRIBUTING.md.
+//! [`kill`] ends the process at random moments, [`kafka`] does so while a topic is read, [`failpoints`] ends it at each named one;
+//! [`disk_full`] takes its disk away, [`writers`] lets many write one table while it is compacted and vacuumed.
+//!
+//! A new way in for rows is one more [`shop::Act`] and [`ledger::Way`]; a new failpoint fails here until an act reaches it. Counts
+//! come from the environment, see CONTRIBUTING.md.
 
 mod disk_full;
 mod failpoints;
+mod kafka;
 mod kill;
+mod ledger;
 mod shop;
 mod writers;
 

@@ -26,6 +26,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _};
 use serde_json::Value;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::append::Unpublished;
 use super::compact::{ADDRESS, Replace, committed_field, replace};
@@ -171,6 +172,7 @@ impl Eraser {
         let _no_append = self.table.appending.write().await;
         let before = self.table.snapshot(None).await?;
         let (held, mut done) = self.rewrite(&before).await?;
+        reach(Failpoint::AfterErasureCommit);
         let after = self.table.snapshot(None).await?;
         done.version = after.version;
         let mut deleted: BTreeSet<Path> = held.into_iter().map(|file| file.path).collect();
@@ -178,6 +180,7 @@ impl Eraser {
         for path in &deleted {
             self.delete(path).await?;
         }
+        reach(Failpoint::BeforeScrub);
         done.files_deleted = deleted.len() as u64;
         done.versions_lost = self.lost(&deleted, after.version).await?;
         done.commits_scrubbed = self.scrub(&after).await?;

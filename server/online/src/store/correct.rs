@@ -12,6 +12,7 @@
 
 use arrow_array::{Array, ArrayRef};
 use rocksdb::WriteBatch;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::write::{Epochs, Incoming, commit_records};
 use super::{Commit, Inner, Rows, Store};
@@ -98,7 +99,9 @@ impl Store {
             return Ok(corrected);
         }
         held.begin();
+        reach(Failpoint::BeforeCorrection);
         let outcome = inner.put_acknowledged(batch, "correcting rows");
+        reach(Failpoint::AfterCorrection);
         // Even a failed write may have reached the log: readers must look again.
         wanted.iter().for_each(|wanted| inner.cache.forget(wanted.entity));
         outcome?;

@@ -243,7 +243,9 @@ impl Inner {
             iterator.next();
         }
         iterator.status().map_err(Error::store("reading pushed rows"))?;
-        self.carry(view, present, next, &pushed)?;
+        if !pushed.is_empty() {
+            self.carry(view, present, next, &pushed)?;
+        }
         Ok(carried)
     }
 
@@ -265,10 +267,11 @@ impl Inner {
                 batch.put_cf(rows, key(building), &pushed);
             }
         }
-        if batch.is_empty() {
-            return Ok(());
+        if !batch.is_empty() {
+            // Not synced: the flip is, and the log keeps their order.
+            self.put(batch, false, "carrying pushed rows over")?;
         }
-        // Not synced: the flip is, and the log keeps their order.
-        self.put(batch, false, "carrying pushed rows over")
+        reach(Failpoint::MidCarryOver);
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@
 //! not.
 
 use rocksdb::{ReadOptions, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::feed::{OUTBOX_PREFIX, encode_next};
@@ -168,6 +169,7 @@ impl Store {
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(None) };
         let record = ChunkRecord { incarnation, first: first.number, last: last.number };
         inner.note_chunk(feed, Some(record))?;
+        reach(Failpoint::AfterChunkNoted);
         Ok(Some(inner.chunk(feed, record, records)?))
     }
 
@@ -197,6 +199,7 @@ impl Store {
             // What is left was pushed later.
             queue.oldest = Some(newest.at);
         }
+        reach(Failpoint::AfterChunkDone);
         Ok(())
     }
 

@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::WriteBatch;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::events::{Claim, entity_hash};
@@ -127,7 +128,9 @@ impl Store {
         }
         parts.iter().for_each(|part| part.note_push(&mut batch));
         held.begin();
+        reach(Failpoint::BeforePushBatch);
         let written = inner.write_numbered(push, batch);
+        reach(Failpoint::AfterPushBatch);
         // Even a failed write may have reached the log: readers must look again.
         parts.iter().for_each(|part| part.forget(inner));
         pushed.number = written?;

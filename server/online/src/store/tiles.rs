@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
 use rocksdb::{ReadOptions, WriteBatch};
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::window::Tile;
 
 use super::write::Keys;
@@ -151,7 +152,9 @@ impl Inner {
             let mut batch = WriteBatch::default();
             tiles.stage_complete(self, false, fresh, &mut batch)?;
             // Not synced: the flip is, and the log keeps their order.
-            self.put(batch, false, "writing tiles")
+            self.put(batch, false, "writing tiles")?;
+            reach(Failpoint::MidFold);
+            Ok(())
         };
         load.each(|entity, event| {
             let complete = tiles.take(entity, event)?;

@@ -16,6 +16,7 @@ use tidegate_offline::table::{self, Appended, Incoming, Table};
 use tidegate_online::{Chunk, FeedId, FeedStatus, Load, Outgoing};
 use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 
 use super::{Flushed, QUARANTINE, payload, quarantine, sort};
@@ -51,6 +52,7 @@ impl Tidegate {
         let quarantine = self.online.feed(&project.catalog.project, QUARANTINE)?;
         let Brought { version, rows } = self.flush_feed(&project, &source.name, feed, up_to).await?;
         // And what the table could not take.
+        reach(Failpoint::BeforeQuarantine);
         self.flush_feed(&project, QUARANTINE, quarantine, self.online.last_number()).await?;
         let version = match version {
             Some(version) => version,
@@ -101,6 +103,7 @@ impl Tidegate {
         let _one = lock.lock().await;
         let load = tokio::task::spawn_blocking(move || begin.begin()).await;
         let load = load.map_err(|error| Error::internal("a refresh could not begin").with_source(error))??;
+        reach(Failpoint::AfterWindowsBegun);
         let Brought { version, .. } = self.flush_locked(project, &source.name, feed, load.pushed_up_to()).await?;
         let version = match version {
             Some(version) => version,
@@ -121,6 +124,7 @@ impl Tidegate {
                 }
                 appended => appended?,
             };
+            reach(Failpoint::AfterChunkCommit);
             let store = self.online.clone();
             let rows: u64 = chunk.records.iter().map(|record| u64::from(record.rows)).sum();
             let done = tokio::task::spawn_blocking(move || store.chunk_done(&chunk)).await;

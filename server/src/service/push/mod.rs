@@ -36,6 +36,7 @@ use arrow::compute::concat_batches;
 use parking_lot::Mutex;
 use tidegate_online::{FeedId, Ticket};
 use tidegate_schemas::error::ErrorKind;
+use tidegate_schemas::failpoint::{Failpoint, reach};
 use tidegate_schemas::time::Micros;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -230,11 +231,13 @@ impl Tidegate {
     /// A failing disk: whether the push is there after a restart is not known.
     pub async fn sync_push(&self, applied: Applied) -> Result<PushOutcome> {
         let Applied { outcome, ticket } = applied;
+        reach(Failpoint::BeforePushSync);
         if self.settings.online.durability == crate::config::Durability::Durable {
             let store = self.online.clone();
             let synced = tokio::task::spawn_blocking(move || store.sync(ticket)).await;
             synced.map_err(|error| Error::internal("a sync panicked").with_source(error))??;
         }
+        reach(Failpoint::BeforePushAck);
         Ok(PushOutcome { write_token: self.online.token(), ..outcome })
     }
 }
