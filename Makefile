@@ -39,7 +39,7 @@ test: build verify $(VENV)/.tests ## Everything CI runs
 
 # What the random tests and the tests of crashes are multiplied to; each can be given. CONTRIBUTING.md says what they count.
 SOAK := TIDEGATE_CASES=100000 TIDEGATE_HISTORIES=200000 TIDEGATE_TORN=2000 TIDEGATE_KILLS=1000 TIDEGATE_KAFKA_KILLS=300 \
-	TIDEGATE_ABORTS=50 TIDEGATE_FULL_DISKS=50 TIDEGATE_WRITER_ROUNDS=50
+	TIDEGATE_ABORTS=50 TIDEGATE_FULL_DISKS=50 TIDEGATE_WRITER_ROUNDS=50 TIDEGATE_ERASURES=20 TIDEGATE_RESTORES=50
 
 soak: build ## The random tests and the tests of crashes with the counts of a release: an hour and more
 	for count in $(SOAK); do name=$${count%%=*}; export "$$name=$${!name:-$${count#*=}}"; done

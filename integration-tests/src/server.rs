@@ -52,11 +52,19 @@ impl Server {
     /// # Panics
     /// As [`Server::start`].
     pub async fn start_with(data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_at("127.0.0.1:0", data, flags, environment).await
+    }
+
+    /// The same where gRPC is to answer at an address: that of a server that was stopped, so that its clients find this one.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub async fn start_at(grpc: &str, data: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         std::fs::create_dir_all(data).expect("a data folder");
         let log = data.with_extension("log");
         let log_file = std::fs::File::create(&log).expect("a log file");
         let process = Command::new(binary())
-            .args(["serve", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--grpc-address", grpc, "--http-address", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(flags)
             .envs(environment.iter().copied())

@@ -1,9 +1,10 @@
-//! Backups of a busy server become servers that answer the same; an entity that is erased, with the server killed at random moments
-//! in between, is in no file afterwards.
+//! Backups of a busy server become servers that answer the same; a server that is stopped under load loses nothing and fails no call
+//! that is tried again; an entity that is erased, with the server killed at random moments in between, is in no file afterwards.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -12,9 +13,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidegate_client::flight::Ingest;
 use tidegate_client::lifecycle::{EraseProgress, KeyValue, Receipt};
+use tidegate_client::push::Push;
 use tidegate_client::registry::Apply;
 use tidegate_client::{Client, Result};
 use tidegate_integration_tests::{Server, binary, orders};
+use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::file::SourceFile;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -34,7 +37,7 @@ fn restore(backup: &str, data: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backups_of_a_busy_server_become_servers() {
-    let (seed, backups) = (number("TIDEGATE_SEED", 20_260_301), number("TIDEGATE_CASES", 3).min(50));
+    let (seed, backups) = (number("TIDEGATE_SEED", 20_260_301), number("TIDEGATE_RESTORES", 3));
     println!("seed {seed}, {backups} backups");
     let (mut rng, folder) = (StdRng::seed_from_u64(seed), tempfile::tempdir().unwrap());
     let server = Server::start(&folder.path().join("data")).await;
@@ -85,6 +88,107 @@ async fn backups_of_a_busy_server_become_servers() {
     }
     let taken = server.cli(&["backup", "b0"]);
     assert!(!taken.status.success() && String::from_utf8_lossy(&taken.stderr).contains("already"));
+}
+
+/// How long callers try again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Calls until it is answered; only what says that it may be tried again is.
+async fn retried<T>(what: &str, mut call: impl AsyncFnMut() -> Result<T>) -> T {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(error) if error.kind() == ErrorKind::Unavailable && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{what} failed with {:?}: {error}", error.kind()),
+        }
+    }
+}
+
+/// Orders as a push with an id for each.
+fn push_of(orders: &[orders::Order], first: u64) -> Push {
+    let ids: ArrayRef =
+        Arc::new(StringArray::from_iter_values((first..).take(orders.len()).map(|id| format!("o{id}"))));
+    let ids = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    Push { event_ids: Some(ids), ..Push::new("orders", orders::batch(orders)) }
+}
+
+/// Random orders that no two of have the same times.
+fn apart(rng: &mut StdRng, rows: usize, nth: &mut i64) -> Vec<orders::Order> {
+    let mut orders = orders::random(rng, rows, 100, 24);
+    for order in &mut orders {
+        *nth += 1;
+        order.recorded_at += *nth;
+    }
+    orders
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_stopped_under_load_fails_no_call_that_is_tried_again() {
+    let (seed, stops) = (number("TIDEGATE_SEED", 20_260_304), number("TIDEGATE_RESTORES", 3));
+    println!("seed {seed}, {stops} stops");
+    let (mut rng, folder) = (StdRng::seed_from_u64(seed), tempfile::tempdir().unwrap());
+    let data = folder.path().join("data");
+    let mut server = Server::start(&data).await;
+    let client = server.client(orders::PROJECT).await;
+    orders::apply(&client).await;
+    let over = AtomicBool::new(false);
+    let goes_on = || !over.load(Ordering::Relaxed);
+    let (mut push_rng, mut ingest_rng) = (StdRng::seed_from_u64(rng.random()), StdRng::seed_from_u64(rng.random()));
+    let pushing = async {
+        let (mut pushed, mut nth) = (Vec::new(), 0);
+        while goes_on() {
+            let orders = apart(&mut push_rng, 5, &mut nth);
+            let push = push_of(&orders, pushed.len() as u64);
+            let answer = retried("a push", async || client.push(&push).await).await;
+            assert_eq!(answer.accepted + answer.duplicates, 5, "{answer:?}");
+            pushed.extend(orders);
+        }
+        pushed
+    };
+    let ingesting = async {
+        let (mut ingested, mut nth, mut batch) = (Vec::new(), 10_000_000, 0);
+        while goes_on() {
+            let orders = apart(&mut ingest_rng, 20, &mut nth);
+            batch += 1;
+            let id = format!("batch-{batch}");
+            retried("an ingest", async || orders::try_ingest(&client, &id, &orders).await).await;
+            ingested.extend(orders);
+        }
+        ingested
+    };
+    let looking = async {
+        let mut answered = 0_u64;
+        while goes_on() {
+            retried("a lookup", async || orders::served(&client, 100).await).await;
+            answered += 1;
+        }
+        answered
+    };
+    let stopping = async {
+        for _ in 0..stops {
+            tokio::time::sleep(Duration::from_millis(rng.random_range(200..900))).await;
+            let grpc = server.grpc.clone();
+            server.stop().await;
+            server = Server::start_at(&grpc, &data, &[], &[]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        over.store(true, Ordering::Relaxed);
+        server
+    };
+    let (pushed, ingested, answered, server) = tokio::join!(pushing, ingesting, looking, stopping);
+    println!("{} pushed, {} ingested, {answered} lookups", pushed.len(), ingested.len());
+    client.flush("orders").await.unwrap();
+    let counted = client.sql("SELECT count(*) AS n FROM sources.orders", None).await.unwrap().collect().await.unwrap();
+    let counted = arrow::util::display::array_value_to_string(counted[0].column(0), 0).unwrap();
+    assert_eq!(counted, (pushed.len() + ingested.len()).to_string(), "each row is in the table once");
+    materialize(&client).await;
+    orders::check_served(&client, 100, &orders::newest([pushed.as_slice(), ingested.as_slice()])).await;
+    let parity: Vec<_> = client.parity(&[]).await.unwrap().try_collect().await.unwrap();
+    assert!(parity.iter().all(|view| view.holds() && view.ahead == 0), "{parity:?}");
+    server.stop().await;
 }
 
 const SECRET: &str = "erase-me-0d7a4e61";
@@ -144,7 +248,7 @@ fn holding(folder: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_that_is_killed_is_finished_by_the_next() {
-    let (seed, cases) = (number("TIDEGATE_SEED", 20_260_302), number("TIDEGATE_CASES", 2).min(20));
+    let (seed, cases) = (number("TIDEGATE_SEED", 20_260_302), number("TIDEGATE_ERASURES", 1));
     println!("seed {seed}, {cases} cases");
     let mut rng = StdRng::seed_from_u64(seed);
     for case in 0..cases {

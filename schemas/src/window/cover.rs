@@ -63,6 +63,13 @@ impl TileId {
         let first = i128::from(self.index) << (BITS_PER_LEVEL * u32::from(self.level.min(MOST_LEVELS)));
         self.level <= MOST_LEVELS && first < i128::from(begins)
     }
+
+    /// Whether all events of the tile happened before this time.
+    #[must_use]
+    pub fn is_before(self, hop: Micros, time: Micros) -> bool {
+        let next = (i128::from(self.index) + 1) << (BITS_PER_LEVEL * u32::from(self.level.min(MOST_LEVELS)));
+        self.level <= MOST_LEVELS && next.saturating_mul(i128::from(hop)) < i128::from(time)
+    }
 }
 
 /// The tiles of one level above another, upwards.
@@ -143,6 +150,15 @@ mod tests {
         }
         assert!(!TileId { level: 0, index: 5 }.is_behind(window, hop, Micros::MIN));
         assert!(!TileId { level: 255, index: -5 }.is_behind(window, hop, Micros::MAX));
+    }
+
+    #[test]
+    fn a_tile_is_before_what_comes_after_all_its_events() {
+        // (8·10, 16·10]: an event at 160 is in it.
+        let tile = TileId { level: 1, index: 1 };
+        assert_eq!([160, 161].map(|time| tile.is_before(10, time)), [false, true]);
+        assert_eq!([0, 1].map(|time| TileId { level: 0, index: -1 }.is_before(10, time)), [false, true]);
+        assert!(!TileId { level: 255, index: -5 }.is_before(10, Micros::MAX));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //!   "refreshed": ["merchant_week"],    views of other entities, computed anew from those tables
 //!   "spines": 2,                       uploaded spines that were forgotten
 //!   "sealed": [{"name", "rows", "why"}],   sets that no longer verify
-//!   "left": ["source `lake` …"] }      what was not Tidegate's to erase, in words
+//!   "left": ["source `lake` …"] }      what was not Tidegate's to erase, and what else there is to say, in words
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub struct Receipt {
     pub spines: u64,
     /// Sealed training sets that no longer verify.
     pub sealed: Vec<SealedLoss>,
-    /// What may still hold the entity and is not Tidegate's to erase, in words.
+    /// What may still hold the entity and is not Tidegate's to erase, and what went although it may have been of others, in words.
     pub left: Vec<String>,
 }
 

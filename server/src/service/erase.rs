@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! grave      from here on nothing of the entity with an earlier event time is taken, on any path
-//! tables     its rows go from every version of every managed table
+//! settle     pushes that began before are waited for, and what they left in outboxes goes to its tables
+//! tables     its rows go from every version of every managed table, of those that queries fill, and of `_quarantine`
 //! online     its rows go from every view
 //! views of other entities that those tables feed are computed anew
 //! spines     uploaded ones are forgotten; sealed ones lose its rows, and their sets no longer verify
@@ -11,6 +12,8 @@
 //! Any step can be done again: an erasure that was cut short is finished by asking for it again. It goes on when the caller goes
 //! away, and no other job moves the project's views meanwhile.
 
+mod quarantine;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ use arrow::array::{Array, ArrayRef};
 use arrow::util::display::array_value_to_string;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tidegate_offline::table::{ErasedTable, Erasure};
+use tidegate_offline::table::{ErasedTable, Erasure, Guard, Table, ToldBy};
 use tidegate_online::{Commit, EntityKey};
 use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::{Column, FeatureView, Location, Source};
@@ -35,6 +38,7 @@ use crate::receipts::{ErasedSource, ErasedView, Receipt, SealedLoss};
 use crate::registry::Versioned;
 use crate::sealed;
 use crate::shutdown::Registration;
+use quarantine::{Suspects, Whose};
 
 /// An entity to erase.
 #[derive(Debug, Clone)]
@@ -63,6 +67,8 @@ struct Work {
     project: Arc<Versioned>,
     key: EntityKey,
     receipt: Receipt,
+    /// It was erased before, maybe not to the end: rows may have gone from tables that views of others were not computed from since.
+    again: bool,
     reports: Reports<EraseProgress>,
     registration: Registration,
     claims: Vec<Claim>,
@@ -97,10 +103,12 @@ impl Tidegate {
             sealed: Vec::new(),
             left: Vec::new(),
         };
+        let digest = key.digest()?;
+        let again = self.online.graves().iter().any(|grave| grave.digest == digest);
         let (service, principal) = (self.clone(), principal.clone());
         self.alone(format!("erase in {}", key.project), move |reports, registration| async move {
             let claims = Vec::new();
-            Work { service, principal, project, key, receipt, reports, registration, claims }.run().await
+            Work { service, principal, project, key, receipt, again, reports, registration, claims }.run().await
         })
     }
 
@@ -155,8 +163,9 @@ impl Work {
         self.claim_views().await?;
         self.bury().await?;
         reach(Failpoint::AfterGrave);
-        self.flush().await?;
+        self.settle().await?;
         let thinned = self.erase_tables().await?;
+        self.erase_quarantined().await?;
         reach(Failpoint::BeforeOnlineErasure);
         self.erase_online().await?;
         self.advance().await?;
@@ -205,21 +214,28 @@ impl Work {
         blocking(move || Ok(store.bury(&grave)?)).await
     }
 
-    /// Brings what was pushed and waits to its tables, so that no row of the entity is left in the outbox.
-    async fn flush(&self) -> Result<()> {
+    /// Waits for pushes that began before the grave was dug, and brings what waits to its tables: no row of the entity is left in an
+    /// outbox.
+    async fn settle(&self) -> Result<()> {
+        self.service.settle_pushes().await?;
         let catalog = &self.project.catalog;
-        let up_to = self.service.online.last_number();
         for source in catalog.sources.values().filter(|source| source.location == Location::Managed) {
             let ways = erasures::ways(catalog, &source.name, &self.key.entity, &self.key.keys);
             if !ways.is_empty() && self.service.tables.is_there(&self.key.project, source) {
-                let feed = self.service.online.feed(&self.key.project, &source.name)?;
-                self.service.flush_feed(&self.project, &source.name, feed, up_to).await?;
+                self.flush(&source.name).await?;
             }
         }
-        Ok(())
+        // Last: what tables can't take goes there.
+        self.flush(QUARANTINE).await
     }
 
-    /// Removes the entity from the managed tables; names the sources that lost rows.
+    async fn flush(&self, name: &str) -> Result<()> {
+        let up_to = self.service.online.last_number();
+        let feed = self.service.online.feed(&self.key.project, name)?;
+        self.service.flush_feed(&self.project, name, feed, up_to).await.map(drop)
+    }
+
+    /// Removes the entity from the managed tables; names the sources that lost rows, now or when it was erased before.
     async fn erase_tables(&mut self) -> Result<BTreeSet<String>> {
         let mut thinned = BTreeSet::new();
         let project = self.project.clone();
@@ -243,7 +259,7 @@ impl Work {
             }
             self.step(format!("table {}", source.name))?;
             let done = self.erase_table(source, &ways).await?;
-            if done.rows > 0 {
+            if done.rows > 0 || self.again {
                 thinned.insert(source.name.clone());
             }
             self.receipt.tables.push(erased_source(&source.name, done));
@@ -254,24 +270,51 @@ impl Work {
     }
 
     async fn erase_table(&self, source: &Source, ways: &[Vec<String>]) -> Result<ErasedTable> {
-        let table = self.service.tables.open(&self.key.project, source).await?;
-        let way = |columns: &Vec<String>| columns.iter().cloned().zip(self.key.values.iter().cloned()).collect();
-        let erasure = Erasure { id: self.receipt.id.clone(), keys: ways.iter().map(way).collect() };
+        let table = match source.location {
+            // It may be there and not filled.
+            Location::Query(_) => self.service.tables.to_fill(&self.key.project, source, &[]).await?,
+            _ => self.service.tables.open(&self.key.project, source).await?,
+        };
+        self.erase_rows(&table, self.told_by(ways)).await
+    }
+
+    async fn erase_rows(&self, table: &Table, told_by: ToldBy) -> Result<ErasedTable> {
+        let erasure = Erasure { id: self.receipt.id.clone(), told_by };
         Ok(table.erase(&self.service.plans, erasure).await?)
+    }
+
+    fn told_by(&self, ways: &[Vec<String>]) -> ToldBy {
+        let way = |columns: &Vec<String>| columns.iter().cloned().zip(self.key.values.iter().cloned()).collect();
+        ToldBy::Keys(ways.iter().map(way).collect())
+    }
+
+    /// Removes the entity's rows from the quarantine table, and then those of which it can't be told whose they are.
+    async fn erase_quarantined(&mut self) -> Result<()> {
+        let Some(table) = self.service.quarantine_table(&self.key.project).await? else { return Ok(()) };
+        self.step(format!("table {QUARANTINE}"))?;
+        let suspects = Suspects::new(&self.project.catalog, &self.key)?;
+        for whose in [Whose::Its, Whose::Unclear] {
+            let suspects = suspects.clone();
+            let guard = Guard::new(move |batch| Ok(suspects.find(batch, whose)?));
+            let columns = Suspects::COLUMNS.map(str::to_owned).to_vec();
+            let done = self.erase_rows(&table, ToldBy::Columns(columns, guard)).await?;
+            if whose == Whose::Unclear && done.rows > 0 {
+                self.receipt.left.push(format!(
+                    "nothing in `{QUARANTINE}`; {} of its rows went of which it can't be told whose they were",
+                    done.rows
+                ));
+            }
+            if done.rows > 0 || done.files_deleted > 0 {
+                self.receipt.tables.push(erased_source(QUARANTINE, done));
+            }
+        }
+        Ok(())
     }
 
     /// Folders of tables that no definition explains.
     fn name_unknown_tables(&mut self) {
         for name in self.service.tables.folders(&self.key.project) {
-            if name == QUERIES {
-                continue;
-            }
-            if name == QUARANTINE {
-                self.receipt.left.push(
-                    "rows that could not be taken are kept as JSON in the table `_quarantine`; look there for the entity, and delete \
-                     its folder if it is named"
-                        .to_owned(),
-                );
+            if name == QUERIES || name == QUARANTINE {
                 continue;
             }
             let known = self.project.catalog.sources.get(&name);
@@ -312,7 +355,10 @@ impl Work {
             for view in catalog.views.values().filter(of_entity) {
                 let (store, id) = (self.service.online.clone(), self.service.view_id(&self.project, view)?);
                 let version = table.version;
-                if store.cursor(id)?.is_none_or(|cursor| cursor.version != version - 1 || !cursor.layout_current) {
+                // One that a refresh was broken off of is refreshed anew.
+                let behind =
+                    store.cursor(id)?.is_none_or(|cursor| cursor.version != version - 1 || !cursor.layout_current);
+                if behind || store.progress(id)?.is_some() {
                     continue;
                 }
                 let none = Columns::of(catalog, view, source).none();
@@ -387,8 +433,7 @@ impl Work {
         let spool = self.service.spines.empty()?;
         self.service.sealed.get_spine(set, spool.path()).await?;
         let spool = spool.open(set.spine.rows)?;
-        let way = |columns: &Vec<String>| columns.iter().cloned().zip(self.key.values.iter().cloned()).collect();
-        let erasure = Erasure { id: self.receipt.id.clone(), keys: ways.iter().map(way).collect() };
+        let erasure = Erasure { id: self.receipt.id.clone(), told_by: self.told_by(&ways) };
         let left = self.service.spines.empty()?;
         let (left, rows) = blocking(move || {
             let mut rows = 0;

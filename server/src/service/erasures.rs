@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch, is_not_null, kernels::boolean::and};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::kernels::boolean::and;
+use arrow::compute::{CastOptions, cast_with_options, filter, is_not_null};
+use arrow::datatypes::TimestampMicrosecondType;
+use serde_json::Value;
 use tidegate_offline::table::Guard;
 use tidegate_online::Store;
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{Column, FeatureView};
+use tidegate_schemas::time::Micros;
+use tidegate_schemas::types::DataType;
 
 use super::{Error, Result};
 use crate::registry::Registry;
@@ -25,7 +29,7 @@ impl Erasures {
         Self { registry, store }
     }
 
-    /// What appends to a source's table must leave out, whatever they were checked against.
+    /// What must not come into a source's table, whatever it was checked against.
     pub(super) fn guard(&self, project: &str, source: &str) -> Guard {
         let (erasures, project, source) = (self.clone(), project.to_owned(), source.to_owned());
         Guard::new(move |batch| Ok(erasures.refused(&project, &source, batch)?))
@@ -46,52 +50,91 @@ impl Erasures {
         )))
     }
 
-    /// Which rows of a batch are of erased entities. Rows without a key or a time are of none.
-    fn refused(&self, project: &str, source: &str, batch: &RecordBatch) -> Result<Vec<bool>> {
+    /// Which rows of a batch are of erased entities and happened before they were erased, as far as is known: a row whose time can't be
+    /// told did. Rows without a key are of none. Keys may have the types that they came with.
+    pub(super) fn refused(&self, project: &str, source: &str, batch: &RecordBatch) -> Result<Vec<bool>> {
         let mut refused = vec![false; batch.num_rows()];
         let buried = self.store.buried(project);
         let Some(known) = self.registry.cached(project).filter(|_| !buried.is_empty()) else { return Ok(refused) };
         let Some(event_time) = known.catalog.sources.get(source).map(|source| source.event_time.clone()) else {
             return Ok(refused);
         };
+        let event = batch.column_by_name(&event_time).and_then(|times| lenient(times, &DataType::Timestamp));
         for (entity, keys) in buried {
             for columns in ways(&known.catalog, source, &entity, &keys) {
-                self.mark(project, &entity, &columns, &event_time, batch, &mut refused)?;
+                let cast = |(name, key): (&String, &Column)| lenient(batch.column_by_name(name)?, &widest(key));
+                let columns: Option<Vec<ArrayRef>> = columns.iter().zip(&keys).map(cast).collect();
+                if let Some(columns) = columns {
+                    self.mark((project, &entity), &columns, event.as_ref(), &mut refused)?;
+                }
             }
         }
         Ok(refused)
     }
 
+    /// The same of a row that is a JSON object and nothing better.
+    pub(super) fn is_refused(&self, project: &str, source: &str, row: &str) -> Result<bool> {
+        let Ok(Value::Object(fields)) = serde_json::from_str(row) else { return Ok(false) };
+        let columns: Vec<(String, ArrayRef)> =
+            fields.into_iter().filter_map(|(name, value)| Some((name, column(&value)?))).collect();
+        if columns.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.refused(project, source, &RecordBatch::try_from_iter(columns)?)?.contains(&true))
+    }
+
     fn mark(
         &self,
-        project: &str,
-        entity: &str,
-        columns: &[String],
-        event_time: &str,
-        batch: &RecordBatch,
+        (project, entity): (&str, &str),
+        keys: &[ArrayRef],
+        event: Option<&ArrayRef>,
         refused: &mut [bool],
     ) -> Result<()> {
-        let needed: Option<Vec<&ArrayRef>> =
-            columns.iter().map(String::as_str).chain([event_time]).map(|name| batch.column_by_name(name)).collect();
-        let Some(needed) = needed else { return Ok(()) };
-        let mut whole = BooleanArray::from(vec![true; batch.num_rows()]);
-        for column in &needed {
-            whole = and(&whole, &is_not_null(column)?)?;
+        let mut whole = BooleanArray::from(vec![true; refused.len()]);
+        for key in keys {
+            whole = and(&whole, &is_not_null(key)?)?;
         }
-        let present = filter_record_batch(batch, &whole)?;
-        let column = |name: &str| {
-            let column = present.column_by_name(name).cloned();
-            column.ok_or_else(|| Error::internal(format!("column `{name}` got lost")))
+        let present = keys.iter().map(|key| Ok(filter(key, &whole)?)).collect::<Result<Vec<_>>>()?;
+        let event = event.map(|event| filter(event, &whole)).transpose()?;
+        let event = event.as_ref().map(|event| event.as_primitive::<TimestampMicrosecondType>());
+        let time = |row: usize| {
+            let known = event.filter(|event| event.is_valid(row));
+            Some(known.map_or(Micros::MIN, |event| event.value(row)))
         };
-        let keys = columns.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
-        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let event = cast(&column(event_time)?, &micros)?;
-        let event = event.as_primitive::<TimestampMicrosecondType>();
-        let time = |row: usize| event.is_valid(row).then(|| event.value(row));
-        let found = self.store.is_erased(project, entity, &keys, time)?;
-        let rows = (0..batch.num_rows()).filter(|&row| whole.value(row));
+        let found = self.store.is_erased(project, entity, &present, time)?;
+        let rows = (0..refused.len()).filter(|&row| whole.value(row));
         rows.zip(found).filter(|(_, found)| *found).for_each(|(row, _)| refused[row] = true);
         Ok(())
+    }
+}
+
+/// A column as another type, null where a value is none of it; `None` where the types have nothing in common.
+fn lenient(column: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
+    cast_with_options(column, &to.to_arrow(), &CastOptions { safe: true, ..CastOptions::default() }).ok()
+}
+
+/// The type that holds a key whatever it was when it was erased.
+fn widest(key: &Column) -> DataType {
+    match &key.data_type {
+        DataType::Int32 => DataType::Int64,
+        other => other.clone(),
+    }
+}
+
+/// A plain value of JSON as a column: numbers may be times.
+fn column(value: &Value) -> Option<ArrayRef> {
+    match value.as_i64() {
+        Some(number) => Some(Arc::new(Int64Array::from(vec![number]))),
+        None => Some(Arc::new(StringArray::from(vec![text(value)?]))),
+    }
+}
+
+/// A plain value of JSON as text.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

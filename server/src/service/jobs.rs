@@ -126,6 +126,7 @@ impl Tidegate {
         let names = [start.view.clone()];
         let view = online_views(&project.catalog, &names)?.remove(0);
         let claim = self.claim_for(start, registration).await?;
+        self.retain_as_defined(&project, view).await?;
         let mut work = tokio::select! {
             work = self.work(&project, view, claim) => work?,
             () = start.cancel.cancelled() => {

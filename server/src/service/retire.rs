@@ -2,7 +2,7 @@
 //!
 //! A view's *cut* is now less its `retention`: rows with event times before it are deleted and not taken again. It moves with time,
 //! at the keeper's turns, and back only where the `retention` gets longer; where a definition no longer has one, the cut goes and
-//! what comes is kept.
+//! what comes is kept. A materialization does not wait for the keeper: it takes in what the definition retains by now.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Retained {
     pub view: String,
     /// Rows with event times before this, in UTC microseconds, are gone.
     pub cut: Micros,
-    /// Rows deleted now.
+    /// Rows deleted now; tiles of a windowed view.
     pub rows: u64,
     /// Their bytes, before compression.
     pub bytes: u64,
@@ -84,6 +84,16 @@ impl Tidegate {
                     tracing::warn!(project = name, view = view.name, error = error.chain(), "old rows stay");
                 }
             }
+        }
+    }
+
+    /// Lets a view take what its definition retains, where it took less before.
+    pub(super) async fn retain_as_defined(&self, project: &Versioned, view: &FeatureView) -> Result<()> {
+        let Some(cut) = self.online.retained(self.view_id(project, view)?)? else { return Ok(()) };
+        match view.retention {
+            Some(retention) if self.clock.now().saturating_sub(retention) >= cut => Ok(()),
+            Some(retention) => self.cut(project, view, retention).await.map(drop),
+            None => self.keep_all(project, view).await,
         }
     }
 

@@ -26,7 +26,7 @@ const RECIPE_CHARS: usize = 16;
 pub(super) struct Tables {
     managed: PathBuf,
     roots: Vec<String>,
-    /// What appends must leave out.
+    /// What appends and fills must leave out.
     erasures: Erasures,
     open: Mutex<HashMap<(String, String), (Location, Table)>>,
 }
@@ -130,6 +130,7 @@ impl Tables {
             return Ok(table.clone());
         }
         let table = Table::open_filled(&source.name, &location, (!there).then_some(columns)).await?;
+        table.guard(self.erasures.guard(project, &source.name));
         self.open.lock().insert(key, (location, table.clone()));
         Ok(table)
     }

@@ -243,7 +243,7 @@ impl Append {
         let mut writer = FileWriter::new(&self.runtime, self.table.name(), schema, order, store);
         let mut refused = 0;
         for batch in spool.read()? {
-            let (batch, left_out) = self.guarded(batch?)?;
+            let (batch, left_out) = self.table.guarded(batch?)?;
             refused += left_out;
             if batch.num_rows() == 0 {
                 continue;
@@ -260,19 +260,6 @@ impl Append {
             }
         }
         Ok((files, refused))
-    }
-
-    /// A batch without the rows of entities that were erased since they were checked, and how many those are.
-    fn guarded(&self, batch: RecordBatch) -> Result<(RecordBatch, u64)> {
-        let Some(guard) = self.table.guard.get() else { return Ok((batch, 0)) };
-        let refused = guard.refused(&batch).map_err(Error::Incoming)?;
-        let count = refused.iter().filter(|refused| **refused).count() as u64;
-        if count == 0 {
-            return Ok((batch, 0));
-        }
-        tracing::warn!(table = self.table.name(), rows = count, "rows of erased entities are left out");
-        let kept: BooleanArray = refused.into_iter().map(|refused| Some(!refused)).collect();
-        Ok((filter_record_batch(&batch, &kept)?, count))
     }
 
     async fn commit(&self, written_for: &Snapshot, mut files: Unpublished, rows: u64) -> Result<Appended> {
@@ -335,6 +322,21 @@ impl Append {
             }
             Err(_) => Err(Error::CommitUnknown { table: self.table.name().to_owned(), source: Box::new(error) }),
         }
+    }
+}
+
+impl DeltaSource {
+    /// A batch without the rows that the guard refuses, those of entities that were erased, and how many those are.
+    pub(super) fn guarded(&self, batch: RecordBatch) -> Result<(RecordBatch, u64)> {
+        let Some(guard) = self.guard.get() else { return Ok((batch, 0)) };
+        let refused = guard.refused(&batch).map_err(Error::Incoming)?;
+        let count = refused.iter().filter(|refused| **refused).count() as u64;
+        if count == 0 {
+            return Ok((batch, 0));
+        }
+        tracing::warn!(table = self.name(), rows = count, "rows of erased entities are left out");
+        let kept: BooleanArray = refused.into_iter().map(|refused| Some(!refused)).collect();
+        Ok((filter_record_batch(&batch, &kept)?, count))
     }
 }
 

@@ -67,9 +67,9 @@ pub(super) struct DeltaSource {
     pub(super) committing: tokio::sync::Mutex<()>,
     /// One compaction at a time from this process.
     pub(super) compacting: tokio::sync::Mutex<()>,
-    /// Held by appends while their rows go into files and a commit, alone by an erasure.
+    /// Held by appends and fills while their rows go into files and a commit, alone by an erasure.
     pub(super) appending: tokio::sync::RwLock<()>,
-    /// Which rows no append may bring.
+    /// Which rows no append and no fill may bring.
     pub(super) guard: std::sync::OnceLock<Guard>,
 }
 

@@ -28,6 +28,7 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _};
 use serde_json::Value;
 use tidegate_schemas::failpoint::{Failpoint, reach};
 
+use super::Guard;
 use super::append::Unpublished;
 use super::compact::{ADDRESS, Replace, committed_field, replace};
 use super::delta::{DeltaSource, delta_error};
@@ -49,14 +50,23 @@ pub(super) fn is_erasure(transactions: &[(String, i64)]) -> bool {
 /// The folder of the log.
 const LOG: &str = "_delta_log";
 
-/// Whose rows go.
+/// Which rows go.
 #[derive(Debug, Clone)]
 pub struct Erasure {
     /// The erasure's own name, which the log keeps.
     pub id: String,
+    /// What tells the rows.
+    pub told_by: ToldBy,
+}
+
+/// What tells which rows of a table are of an entity.
+#[derive(Debug, Clone)]
+pub enum ToldBy {
     /// Each way in which the table's columns name the entity: the columns of its key with their values, each one row long. A row
     /// that any of them fits goes.
-    pub keys: Vec<Vec<(String, ArrayRef)>>,
+    Keys(Vec<Vec<(String, ArrayRef)>>),
+    /// What some columns say, in whatever form: rows that are refused go.
+    Columns(Vec<String>, Guard),
 }
 
 /// What an erasure did to a table.
@@ -91,8 +101,12 @@ impl Erasure {
 
     /// Which rows are of the entity.
     fn rows(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let keys = match &self.told_by {
+            ToldBy::Keys(keys) => keys,
+            ToldBy::Columns(_, guard) => return Ok(guard.refused(batch).map_err(Error::Incoming)?.into()),
+        };
         let mut any = BooleanArray::from(vec![false; batch.num_rows()]);
-        for key in &self.keys {
+        for key in keys {
             let mut all = BooleanArray::from(vec![true; batch.num_rows()]);
             for (name, value) in key {
                 let same = match batch.column_by_name(name) {
@@ -114,28 +128,61 @@ impl Erasure {
             let Ok(value) = ScalarValue::try_from_array(&value, 0) else { return true };
             !value.is_null() && *low <= value && value <= *high
         };
-        self.keys.iter().any(|key| key.iter().all(inside))
+        match &self.told_by {
+            ToldBy::Keys(keys) => keys.iter().any(|key| key.iter().all(inside)),
+            ToldBy::Columns(..) => true,
+        }
     }
 
-    /// The columns of all keys that a table has.
+    /// The columns that tell, of those that a table has.
     fn columns(&self, snapshot: &Snapshot) -> Vec<String> {
-        let names: BTreeSet<&String> = self.keys.iter().flatten().map(|(name, _)| name).collect();
+        let names: BTreeSet<&String> = match &self.told_by {
+            ToldBy::Keys(keys) => keys.iter().flatten().map(|(name, _)| name).collect(),
+            ToldBy::Columns(names, _) => names.iter().collect(),
+        };
         names.into_iter().filter(|name| snapshot.schema.field_with_name(name).is_ok()).cloned().collect()
     }
 
-    /// What statistics say of a column whose smallest or largest value is the entity's, by column.
-    fn bounds(&self, snapshot: &Snapshot) -> Result<Vec<(String, Value, Value)>> {
+    /// What statistics may say of the entity.
+    fn bounds(&self, snapshot: &Snapshot) -> Result<Vec<Bound>> {
+        let keys = match &self.told_by {
+            ToldBy::Keys(keys) => keys,
+            ToldBy::Columns(names, _) => return Ok(names.iter().cloned().map(Bound::Any).collect()),
+        };
         let mut bounds = Vec::new();
-        for (name, value) in self.keys.iter().flatten() {
+        for (name, value) in keys.iter().flatten() {
             let Ok(field) = snapshot.schema.field_with_name(name) else { continue };
             let value = cast_with_options(value, field.data_type(), &SAFE)?;
             let schema = Arc::new(Schema::new(vec![Field::new(name, field.data_type().clone(), true)]));
             let stats = stats::of(&RecordBatch::try_new(schema, vec![value])?);
             if let (Some(low), Some(high)) = (stats["minValues"].get(name), stats["maxValues"].get(name)) {
-                bounds.push((name.clone(), low.clone(), high.clone()));
+                bounds.push(Bound::Of(name.clone(), low.clone(), high.clone()));
             }
         }
         Ok(bounds)
+    }
+}
+
+/// What goes from the statistics of the log.
+#[derive(Debug, Clone)]
+enum Bound {
+    /// Of a column, where its smallest or largest value is one of these: as statistics give the entity's.
+    Of(String, Value, Value),
+    /// Whatever they say of a column.
+    Any(String),
+}
+
+impl Bound {
+    fn column(&self) -> &String {
+        let (Self::Of(column, ..) | Self::Any(column)) = self;
+        column
+    }
+
+    fn is(&self, value: &Value) -> bool {
+        match self {
+            Self::Of(_, low, high) => value == low || value == high,
+            Self::Any(_) => true,
+        }
     }
 }
 
@@ -416,7 +463,7 @@ fn extend(ranges: &mut Vec<(i64, i64)>, version: i64) {
 }
 
 /// A commit without the bounds that are the entity's key; `None` where it has none of them.
-fn scrubbed_commit(text: &str, bounds: &[(String, Value, Value)]) -> Option<String> {
+fn scrubbed_commit(text: &str, bounds: &[Bound]) -> Option<String> {
     let mut changed = false;
     let lines: Vec<String> = text
         .lines()
@@ -431,14 +478,15 @@ fn scrubbed_commit(text: &str, bounds: &[(String, Value, Value)]) -> Option<Stri
     changed.then(|| lines.join("\n") + "\n")
 }
 
-fn scrubbed_line(line: &str, bounds: &[(String, Value, Value)]) -> Option<String> {
+fn scrubbed_line(line: &str, bounds: &[Bound]) -> Option<String> {
     let mut action: Value = serde_json::from_str(line).ok()?;
     let mut stats: Value = serde_json::from_str(action.get("add")?.get("stats")?.as_str()?).ok()?;
     let mut changed = false;
-    for (column, low, high) in bounds {
+    for bound in bounds {
+        let column = bound.column();
         let of = |stats: &Value, which: &str| stats.get(which).and_then(|values| values.get(column)).cloned();
         let (is_low, is_high) = (of(&stats, "minValues"), of(&stats, "maxValues"));
-        let names = |value: &Option<Value>| value.as_ref().is_some_and(|value| value == low || value == high);
+        let names = |value: &Option<Value>| value.as_ref().is_some_and(|value| bound.is(value));
         if !names(&is_low) && !names(&is_high) {
             continue;
         }
@@ -464,7 +512,7 @@ mod tests {
 
     #[test]
     fn only_bounds_that_are_the_key_leave_a_commit() {
-        let bounds = vec![("user".to_owned(), json!("bob"), json!("bob"))];
+        let bounds = vec![Bound::Of("user".to_owned(), json!("bob"), json!("bob"))];
         let add = |low: &str, high: &str| {
             let stats =
                 json!({"numRecords": 2, "minValues": {"user": low, "n": 1}, "maxValues": {"user": high, "n": 2}});
@@ -477,6 +525,9 @@ mod tests {
             assert!(!clean.contains("bob") && clean.contains("numRecords"), "{clean}");
             assert!(clean.contains(r#"\"n\":1"#) || clean.contains(r#"\"n\": 1"#), "{clean}");
         }
+        let any = vec![Bound::Any("user".to_owned())];
+        let clean = scrubbed_commit(&format!("{}\n", add("alice", "carol")), &any).expect("scrubbed");
+        assert!(!clean.contains("alice") && !clean.contains("carol") && clean.contains("numRecords"), "{clean}");
     }
 
     #[test]

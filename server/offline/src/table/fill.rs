@@ -79,6 +79,8 @@ struct Fill {
 
 impl Fill {
     async fn run(self, rows: SendableRecordBatchStream) -> Result<Filled> {
+        // Rows that are read already may be of an entity that is about to be erased: the erasure waits for them.
+        let _no_erasure = self.table.appending.read().await;
         let (files, rows) = self.write(rows).await?;
         self.commit(files, rows).await
     }
@@ -89,6 +91,7 @@ impl Fill {
         let mut writer = FileWriter::new(&self.runtime, self.table.name(), self.schema.clone(), order, store);
         let mut count = 0;
         while let Some(batch) = rows.try_next().await? {
+            let (batch, _) = self.table.guarded(batch)?;
             if batch.num_rows() == 0 {
                 continue;
             }

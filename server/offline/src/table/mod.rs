@@ -46,7 +46,7 @@ pub use changes::{Changes, Lost, Removed, Since, Waiting};
 pub use compact::{Compacted, Layout};
 use datafusion::execution::SendableRecordBatchStream;
 use delta::DeltaSource;
-pub use erase::{ErasedTable, Erasure};
+pub use erase::{ErasedTable, Erasure, ToldBy};
 pub use fill::{Filled, Filling, Inputs};
 pub use layout::{Overlap, TableStats};
 use parquet_folder::ParquetFolder;
@@ -119,7 +119,7 @@ enum Source {
     Parquet(Arc<ParquetFolder>),
 }
 
-/// Says of a batch which rows no append may bring, whatever it was checked against.
+/// Says of a batch which rows no append and no query may bring, whatever they were checked against.
 #[derive(Clone)]
 pub struct Guard(Arc<dyn Fn(&RecordBatch) -> Refused + Send + Sync>);
 
@@ -333,7 +333,7 @@ impl Table {
         }
     }
 
-    /// Sets what appends through this handle and its clones must leave out. Only the first call counts.
+    /// Sets what appends and fills through this handle and its clones must leave out. Only the first call counts.
     pub fn guard(&self, guard: Guard) {
         if let Source::Delta(table) = &self.source {
             let _ = table.guard.set(guard);

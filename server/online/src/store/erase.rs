@@ -3,6 +3,7 @@
 //! ```text
 //! grave               nothing of it is taken any more; writes under way are waited for
 //! rows                deleted under their stripes, the cache forgets them
+//! event ids           deleted where they may be of its events
 //! files               everything in memory goes to files, so that the log is begun anew
 //!                     the files around the key are merged, which drops rows and deletions alike
 //!                     the manifest, which names files by their first and last keys, is begun anew
@@ -19,7 +20,7 @@ use tidegate_schemas::types::DataType;
 
 use super::graves::{EntityKey, SCRATCH};
 use super::open::ROCKS;
-use super::{FAMILIES, GRAVES, Inner, OUTBOX, PENDING, ROWS, Store, TILES, pending};
+use super::{EVENTS, FAMILIES, GRAVES, Inner, OUTBOX, PENDING, ROWS, Store, TILES, entity_hash, pending};
 use crate::key::{self, KeyEncoder};
 use crate::tiles;
 use crate::{Error, Result};
@@ -31,8 +32,11 @@ const HOLDERS: [Holder; 3] = [
     Holder { family: PENDING, by_entity: false, split: pending::entity_of },
 ];
 
-/// Column families that hold rows which are gone by the time of an erasure, in their files: these are merged whole.
-const EMPTIED: [&str; 1] = [OUTBOX];
+/// Column families whose keys do not say where the entity was in their files: these are merged whole.
+const SCATTERED: [&str; 2] = [OUTBOX, EVENTS];
+
+/// Shorter texts are in every event id.
+const TELLING: usize = 4;
 
 /// The entity and the view in a key.
 type Split = fn(&[u8]) -> Result<(&[u8], u32)>;
@@ -83,25 +87,39 @@ impl Store {
         let inner = &self.inner;
         inner.wait_for_writes(&entity.project);
         let places = inner.places(entity)?;
-        let mut erased: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut erased = Erased::default();
+        // What is due meanwhile would go from where it is looked for last to where it was looked for first.
+        let nothing_is_released = inner.waiting.stand_still();
         for place in &places {
+            erased.entities.insert(entity_hash(&place.prefix));
             for holder in &HOLDERS {
                 inner.delete(holder, place, &mut erased)?;
             }
         }
+        drop(nothing_is_released);
+        inner.forget_events(&erased.entities, &texts(entity)?)?;
         inner.flush_all()?;
         for place in &places {
             for holder in &HOLDERS {
                 inner.merge_range(inner.family(holder.family)?, holder.first(place));
             }
         }
-        for family in EMPTIED {
+        for family in SCATTERED {
             inner.merge_range(inner.family(family)?, &[]);
         }
         inner.renew_manifest()?;
         let name = |id: u32| inner.views.read().get(&id).map(|view| view.name.clone()).unwrap_or_default();
-        Ok(erased.into_iter().map(|(id, rows)| ErasedRows { view: name(id), rows }).collect())
+        Ok(erased.rows.into_iter().map(|(id, rows)| ErasedRows { view: name(id), rows }).collect())
     }
+}
+
+/// What was found and deleted.
+#[derive(Default)]
+struct Erased {
+    /// Rows by view.
+    rows: BTreeMap<u32, u64>,
+    /// The hashes of the entities in their keys: by these event ids are found.
+    entities: BTreeSet<u64>,
 }
 
 impl Inner {
@@ -137,7 +155,7 @@ impl Inner {
     }
 
     /// Deletes what a family has at a place, and counts it by view.
-    fn delete(&self, holder: &Holder, place: &Place, erased: &mut BTreeMap<u32, u64>) -> Result<()> {
+    fn delete(&self, holder: &Holder, place: &Place, erased: &mut Erased) -> Result<()> {
         let (family, first) = (self.family(holder.family)?, holder.first(place));
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
@@ -158,7 +176,7 @@ impl Inner {
         self.delete_keys(holder, &keys, erased)
     }
 
-    fn delete_keys(&self, holder: &Holder, keys: &[Vec<u8>], erased: &mut BTreeMap<u32, u64>) -> Result<()> {
+    fn delete_keys(&self, holder: &Holder, keys: &[Vec<u8>], erased: &mut Erased) -> Result<()> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -173,7 +191,8 @@ impl Inner {
         let outcome = self.db.write_opt(batch, &options).map_err(Error::store("erasing rows"));
         for (entity, view) in named {
             self.cache.forget(entity);
-            *erased.entry(view).or_default() += 1;
+            *erased.rows.entry(view).or_default() += 1;
+            erased.entities.insert(entity_hash(entity));
         }
         outcome
     }
@@ -276,6 +295,21 @@ fn place(entity_type: u32, key_types: &[DataType], entity: &EntityKey, positions
     }
     let values = positions.iter().copied().zip(key::decode_entity(&bytes)?.values).collect();
     Ok(Place { prefix: key::entity_type_prefix(entity_type).to_vec(), values })
+}
+
+/// How event ids name the entity, where they do: its keys as text, unless one is too short to tell anything.
+fn texts(entity: &EntityKey) -> Result<Vec<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    KeyEncoder::new(&entity.keys, entity.values.iter())?.encode(0, 0, &mut bytes);
+    let text = |value: key::KeyValue| match value {
+        key::KeyValue::String(text) => text.into_bytes(),
+        key::KeyValue::Bytes(bytes) => bytes,
+        key::KeyValue::Int32(number) => number.to_string().into_bytes(),
+        key::KeyValue::Int64(number) => number.to_string().into_bytes(),
+        key::KeyValue::Bool(_) | key::KeyValue::Timestamp(_) | key::KeyValue::Date(_) => Vec::new(),
+    };
+    let texts: Vec<Vec<u8>> = key::decode_entity(&bytes)?.values.into_iter().map(text).collect();
+    Ok(if texts.iter().all(|text| text.len() >= TELLING) { texts } else { Vec::new() })
 }
 
 /// The first bytes after all that begin with a prefix; `None` where there are none.

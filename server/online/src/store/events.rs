@@ -12,6 +12,7 @@
 //! [`Store::claim`] looks ids up and keeps others off them until the claim is dropped; the push that it is handed to writes them in the
 //! same atomic write as its rows. Ids that were kept long enough are not seen, and go when files are merged.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -208,31 +209,35 @@ impl Store {
         drop(seen);
         Ok(Claim { fates, keys, rows, digests: digests.to_vec(), _held: held })
     }
+}
 
-    /// Forgets the ids that are of an entity's events, by the hash of its key in any view. Says how many. Reads all ids: rare.
-    ///
-    /// # Errors
-    /// A failing disk.
-    pub fn forget_events(&self, entities: &[u64]) -> Result<u64> {
-        let inner = &self.inner;
+impl Inner {
+    /// Forgets the ids that may be of an entity's events: by the hash of its key in any view, or because they name all of these texts.
+    /// Says how many. Reads all ids: rare.
+    pub(super) fn forget_events(&self, entities: &BTreeSet<u64>, texts: &[Vec<u8>]) -> Result<u64> {
         let mut options = rocksdb::ReadOptions::default();
         options.fill_cache(false);
-        let mut iterator = inner.db.raw_iterator_cf_opt(inner.events()?, options);
+        let mut iterator = self.db.raw_iterator_cf_opt(self.events()?, options);
         iterator.seek_to_first();
         let (mut batch, mut forgotten) = (WriteBatch::default(), 0);
         while let Some((key, value)) = iterator.item() {
             let hashes = value.get(FIXED..).unwrap_or_default().chunks_exact(8);
             let mut of = hashes.map(|bytes| bytes.try_into().map_or(0, u64::from_le_bytes));
-            if of.any(|hash| entities.contains(&hash)) {
-                batch.delete_cf(inner.events()?, key);
+            if of.any(|hash| entities.contains(&hash)) || names(key.get(HEAD..).unwrap_or_default(), texts) {
+                batch.delete_cf(self.events()?, key);
                 forgotten += 1;
             }
             iterator.next();
         }
         iterator.status().map_err(Error::store("reading event ids"))?;
-        inner.commit_metadata(batch)?;
+        self.commit_metadata(batch)?;
         Ok(forgotten)
     }
+}
+
+/// Whether an id has all of some texts in it.
+fn names(id: &[u8], texts: &[Vec<u8>]) -> bool {
+    !texts.is_empty() && texts.iter().all(|text| id.windows(text.len()).any(|part| part == text))
 }
 
 /// The hash by which an entity's ids are found: FNV-1a over its encoded key, the same in every release.
@@ -258,6 +263,14 @@ mod tests {
     fn hashes_of_entities_are_frozen() {
         assert_eq!(entity_hash(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(entity_hash(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn an_id_names_a_key_that_has_all_of_it() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+        assert!(names(b"shop:user-7:1", &texts(&["user-7", "shop"])));
+        assert!(!names(b"shop:user-8:1", &texts(&["user-7", "shop"])) && !names(b"any", &texts(&[])));
+        assert!(!names(b"us", &texts(&["user-7"])));
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Waiting {
         Self { earliest: AtomicI64::new(Micros::MIN), releasing: Mutex::new(()) }
     }
 
+    /// Nothing is released until what this gives is dropped.
+    pub(super) fn stand_still(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.releasing.lock()
+    }
+
     /// Rows wait until then. To be called after they were written, so that a release that has not seen them learns of them.
     pub(super) fn until(&self, event: Micros) {
         self.earliest.fetch_min(event, Ordering::AcqRel);

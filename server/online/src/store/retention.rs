@@ -1,4 +1,5 @@
-//! Retention: rows of a view older than a cut are deleted and not taken again.
+//! Retention: rows of a view older than a cut are deleted and not taken again; of a windowed view tiles all of whose events are.
+//! A definition retains what its windows reach, so no window counts what went.
 //!
 //! The cut is an event time. It is durable before the first row goes and moves back only where rows are retained for longer than
 //! before, so that neither a write nor a full refresh brings back what was deleted: a view with a cut is what its table is from the
@@ -13,11 +14,12 @@ use parking_lot::RwLock;
 use rocksdb::{ReadOptions, WriteBatch};
 use tidegate_schemas::time::Micros;
 
-use super::{Inner, Store};
+use super::{Inner, ROWS, Store, TILES};
 use crate::codec::Reader;
 use crate::key;
 use crate::layout::{MetaKey, View, ViewId};
 use crate::row::Header;
+use crate::tiles;
 use crate::{Error, Result};
 
 /// Rows deleted under one set of locks.
@@ -44,7 +46,7 @@ pub(super) struct Cut {
 /// What a sweep deleted, or a view that was dropped held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freed {
-    /// Rows, of all epochs.
+    /// Rows, or tiles of a windowed view.
     pub rows: u64,
     /// Bytes of their keys and values, before compression.
     pub bytes: u64,
@@ -141,11 +143,13 @@ impl Store {
     pub fn size(&self, view: ViewId) -> Result<Freed> {
         let view = self.inner.view(view)?;
         let mut size = Freed::default();
-        self.inner.each_row(&view, |key, row| {
-            size.rows += 1;
-            size.bytes += (key.len() + row.len()) as u64;
-            Ok(())
-        })?;
+        for kind in &KINDS {
+            self.inner.each(&view, kind, |key, value| {
+                size.rows += 1;
+                size.bytes += (key.len() + value.len()) as u64;
+                Ok(())
+            })?;
+        }
         Ok(size)
     }
 
@@ -168,18 +172,17 @@ impl Store {
 }
 
 impl Inner {
-    /// Calls `take` with the key and the row of each row of a view, in all its epochs.
-    fn each_row(&self, view: &View, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    /// Calls `take` with each key and value of a kind that a view has, in all its epochs.
+    fn each(&self, view: &View, kind: &Kind, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         let prefix = key::entity_type_prefix(view.entity_type);
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         options.fill_cache(false);
-        let mut iterator = self.db.raw_iterator_cf_opt(self.rows()?, options);
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(kind.family)?, options);
         iterator.seek(prefix);
-        while let Some((found, row)) = iterator.item().filter(|(found, _)| found.starts_with(&prefix)) {
-            let (_, id, _) = key::split(found)?;
-            if id == view.id {
-                take(found, row)?;
+        while let Some((found, value)) = iterator.item().filter(|(found, _)| found.starts_with(&prefix)) {
+            if (kind.split)(found)?.1 == view.id {
+                take(found, value)?;
             }
             iterator.next();
         }
@@ -187,42 +190,43 @@ impl Inner {
     }
 
     fn sweep(&self, view: &View, cut: Micros) -> Result<Freed> {
-        let (mut freed, mut keys) = (Freed::default(), Vec::new());
-        self.each_row(view, |key, row| {
-            if Header::read(row)?.event < cut {
-                keys.push(key.to_vec());
-            }
-            if keys.len() >= DELETED_AT_ONCE {
-                self.delete_older(view, cut, &std::mem::take(&mut keys), &mut freed)?;
-            }
-            Ok(())
-        })?;
-        self.delete_older(view, cut, &keys, &mut freed)?;
+        let mut freed = Freed::default();
+        for kind in &KINDS {
+            let mut keys = Vec::new();
+            self.each(view, kind, |key, value| {
+                if (kind.is_before)(key, value, cut) {
+                    keys.push(key.to_vec());
+                }
+                if keys.len() >= DELETED_AT_ONCE {
+                    self.delete_older(view, cut, kind, &std::mem::take(&mut keys), &mut freed)?;
+                }
+                Ok(())
+            })?;
+            self.delete_older(view, cut, kind, &keys, &mut freed)?;
+        }
         Ok(freed)
     }
 
-    /// Deletes those rows that are still older than the cut: a newer observation may have come since they were seen.
-    fn delete_older(&self, view: &View, cut: Micros, keys: &[Vec<u8>], freed: &mut Freed) -> Result<()> {
-        let rows = self.rows()?;
-        let entity = |key: &[u8]| key.len() - key::SUFFIX;
+    /// Deletes what is still older than the cut: a newer observation may have come since it was seen.
+    fn delete_older(&self, view: &View, cut: Micros, kind: &Kind, keys: &[Vec<u8>], freed: &mut Freed) -> Result<()> {
+        let family = self.family(kind.family)?;
+        let named = keys.iter().map(|key| (kind.split)(key)).collect::<Result<Vec<_>>>()?;
         let _gate = view.gate.read();
         self.still_there(view)?;
-        let mut held = self.stripes.lock(keys.iter().map(|key| &key[..entity(key)]));
-        let present = key::suffix(view.id, view.mark().epoch);
+        let mut held = self.stripes.lock(named.iter().map(|(entity, ..)| *entity));
+        let present = view.mark().epoch;
         let mut batch = WriteBatch::default();
         let mut deleted = Vec::new();
-        for key in keys {
-            let row = self.db.get_pinned_cf(rows, key).map_err(Error::store("reading rows to delete"))?;
-            let Some(row) = row.filter(|row| Header::read(row).is_ok_and(|header| header.event < cut)) else {
-                continue;
-            };
-            batch.delete_cf(rows, key);
+        for (key, (entity, _, epoch)) in keys.iter().zip(named) {
+            let value = self.db.get_pinned_cf(family, key).map_err(Error::store("reading rows to delete"))?;
+            let Some(value) = value.filter(|value| (kind.is_before)(key, value, cut)) else { continue };
+            batch.delete_cf(family, key);
             // What a refresh replaced is not counted: it goes by itself.
-            if key.ends_with(&present) {
+            if epoch == present {
                 freed.rows += 1;
-                freed.bytes += (key.len() + row.len()) as u64;
+                freed.bytes += (key.len() + value.len()) as u64;
             }
-            deleted.push(&key[..entity(key)]);
+            deleted.push(entity);
         }
         if batch.is_empty() {
             return Ok(());
@@ -234,6 +238,30 @@ impl Inner {
         outcome
     }
 }
+
+/// What a view is kept as.
+struct Kind {
+    family: &'static str,
+    /// The entity, the view and the epoch in a key.
+    split: fn(&[u8]) -> Result<(&[u8], u32, u32)>,
+    /// Whether what has this key and value is older than a cut.
+    is_before: fn(&[u8], &[u8], Micros) -> bool,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind {
+        family: ROWS,
+        split: key::split,
+        is_before: |_, row, cut| Header::read(row).is_ok_and(|header| header.event < cut),
+    },
+    Kind {
+        family: TILES,
+        split: |key| tiles::key::split(key).map(|key| (key.entity, key.view, key.epoch)),
+        is_before: |key, _, cut| {
+            tiles::key::split(key).is_ok_and(|key| key.hop.is_some_and(|hop| key.id.is_before(hop, cut)))
+        },
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,10 @@ use tidegate_schemas::catalog::Selection;
 
 use super::*;
 use crate::backup::{Restored, check, restore};
-use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, weather};
+use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, number, weather};
 use crate::service::{LookupRequest, RebuildProgress, Values};
+
+mod rounds;
 
 impl Bench {
     async fn back_up(&self, name: &str, online_only: bool) -> Result<(PathBuf, Manifest)> {
@@ -26,7 +28,8 @@ impl Bench {
     async fn of(backup: &Path) -> (Self, Restored) {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let restored = restore(backup, &data, "restored", &|_| {}).unwrap();
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let restored = restore(backup, &data, &name, &|_| {}).unwrap();
         for entry in std::fs::read_dir(&data).unwrap() {
             let entry = entry.unwrap();
             std::fs::rename(entry.path(), folder.path().join(entry.file_name())).unwrap();
@@ -139,7 +142,7 @@ async fn backups_beside_writes_are_whole() {
             }
         })
     };
-    let cases: usize = std::env::var("TIDEGATE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(3).min(50);
+    let cases = number("TIDEGATE_RESTORES", 3);
     let mut made = Vec::new();
     for nth in 0..cases {
         made.push(bench.back_up(&format!("b{nth}"), false).await.unwrap());

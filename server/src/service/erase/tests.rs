@@ -12,8 +12,12 @@ use tidegate_schemas::catalog::Selection;
 use super::*;
 use crate::service::tests::bench::{Bench, HOUR};
 use crate::service::{
-    Batches, IngestRequest, LookupRequest, SealProgress, SealRequest, Spine, TrainingSetRequest, VerifyProgress,
+    Batches, IngestRequest, LookupRequest, PushOutcome, PushRequest, PushTo, SealProgress, SealRequest, Spine,
+    TrainingSetRequest, Values, VerifyProgress,
 };
+
+mod everywhere;
+mod rounds;
 
 const SECRET: &str = "erase-me-93be0c57";
 
@@ -91,8 +95,24 @@ impl Bench {
         let request = LookupRequest::new("shop", Selection::Features(vec![feature.to_owned()]), keys);
         let reply = self.service.lookup(&self.me, &request).unwrap();
         let feature = reply.answer.feature(0);
-        let crate::service::Values::Doubles(values) = feature.values else { panic!("doubles") };
-        feature.present(0).then(|| values.iter().next().unwrap())
+        let value = match feature.values {
+            Values::Doubles(values) => values.iter().next().unwrap(),
+            Values::Int64s(values) => values.iter().next().unwrap() as f64,
+            other => panic!("{other:?}"),
+        };
+        feature.present(0).then_some(value)
+    }
+
+    /// Pushes rows with an event id for each.
+    async fn push(&self, to: PushTo, ids: &[&str], batches: Batches) -> PushOutcome {
+        let ids: ArrayRef = Arc::new(StringArray::from(ids.to_vec()));
+        let request =
+            PushRequest { project: "shop".to_owned(), target: "purchases".to_owned(), to, event_ids: Some(ids) };
+        self.service.push(&self.me, request, batches).await.unwrap()
+    }
+
+    async fn flush(&self, source: &str) {
+        self.service.flush(&self.me, "shop", source).await.unwrap();
     }
 
     async fn seal_buyers(&self, name: &str, buyers: &[&str]) {

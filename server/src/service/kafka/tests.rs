@@ -15,7 +15,7 @@ use tidegate_schemas::catalog::Selection;
 
 use super::*;
 use crate::service::tests::bench::{Bench, FLIGHTS, HOUR, LATE};
-use crate::service::{LookupRequest, Values};
+use crate::service::{EraseRequest, LookupRequest, Values};
 use crate::shutdown::Stage;
 
 /// A cluster with topics, and who writes to them.
@@ -228,6 +228,31 @@ async fn event_ids_tell_messages_apart_where_there_are_any() {
     taken(&bench, 3).await;
     assert_eq!(served(&bench, "origin_counts:readings", "JFK"), Some(1.0));
     assert_eq!(quarantine(&bench).await[0][0], "duplicate id with other content");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_an_erased_entity_are_taken_no_more() {
+    use futures::TryStreamExt;
+    let cluster = Cluster::new(&[("weather", 1)]);
+    let bench = cluster.bench(&definitions("{cluster: main, topic: weather}"), &[]).await;
+    cluster.write("weather", 0, json("JFK", 1, 1.0, "a").as_bytes());
+    cluster.flush();
+    taken(&bench, 1).await;
+    let keys: Vec<(String, ArrayRef)> = vec![("origin".to_owned(), Arc::new(StringArray::from(vec!["JFK"])))];
+    let request = EraseRequest { project: "flights".to_owned(), entity: "airport".to_owned(), keys };
+    bench.service.erase(&bench.me, request).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+    cluster.write("weather", 0, json("JFK", 2, 2.0, "b").as_bytes());
+    cluster.write("weather", 0, b"{\"origin\": \"JFK\", \"time_hour\": 5, \"temp\": \"warm\"}");
+    cluster.write("weather", 0, json("EWR", 2, 3.0, "c").as_bytes());
+    cluster.flush();
+    taken(&bench, 4).await;
+    assert_eq!(served(&bench, "origin_weather:temp", "JFK"), None);
+    assert_eq!(served(&bench, "origin_counts:readings", "JFK"), Some(0.0));
+    assert_eq!(served(&bench, "origin_counts:readings", "EWR"), Some(1.0));
+    assert_eq!(table(&bench).await, [["EWR", "3.0"]]);
+    assert_eq!(metric(&bench, "tidegate_quarantined_rows_total{reason=\"entity was erased\"}"), 2);
+    let quarantined = bench.service.quarantine_table("flights").await.unwrap();
+    assert!(quarantined.is_none(), "nothing of them is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

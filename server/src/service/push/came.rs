@@ -3,6 +3,7 @@
 
 use super::Quarantined;
 use super::quarantine::{Entry, Refused};
+use crate::service::Result;
 
 /// How rows came, and what came along.
 #[derive(Debug)]
@@ -41,6 +42,19 @@ impl Came {
                 .iter()
                 .map(|(place, entry)| Entry { detail: self.placed(*place, &entry.detail), ..entry.clone() }),
         );
+    }
+
+    /// Leaves out what is no row and all the same of an entity that was erased, and counts it.
+    pub(super) fn leave_out(&mut self, is_erased: impl Fn(&str) -> Result<bool>) -> Result<usize> {
+        let before = self.poison.len();
+        let mut kept = Vec::with_capacity(before);
+        for (place, entry) in std::mem::take(&mut self.poison) {
+            if !is_erased(&entry.content)? {
+                kept.push((place, entry));
+            }
+        }
+        self.poison = kept;
+        Ok(before - self.poison.len())
     }
 
     /// Adds what is no row to the count of what could not be taken.

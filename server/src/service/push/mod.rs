@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tidegate_online::{FeedId, Ticket};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::failpoint::{Failpoint, reach};
@@ -69,7 +69,7 @@ pub struct PushRequest {
     pub event_ids: Option<ArrayRef>,
 }
 
-/// Rows that can't be taken, by reason.
+/// Rows that can't be taken, by reason. They are in the quarantine table, unless they are of an entity that was erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
     /// The reason.
@@ -121,6 +121,8 @@ pub(super) struct Pushes {
     /// How many are worked on at once; others wait.
     places: Arc<Semaphore>,
     max_wait: Duration,
+    /// Held by each push from looking for what was erased to its write; alone by an erasure, which waits for those.
+    pub(super) under_way: Arc<RwLock<()>>,
     /// Something may be due for its table.
     pub(super) flush: Notify,
     /// One flush of a feed at a time.
@@ -134,6 +136,7 @@ impl Pushes {
         Self {
             places: Arc::new(Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             max_wait: settings.max_wait,
+            under_way: Arc::default(),
             flush: Notify::new(),
             flushing: Mutex::default(),
             failed: Mutex::default(),
@@ -207,6 +210,8 @@ impl Tidegate {
     ) -> Result<Applied> {
         let work = prepare::Work {
             store: self.online.clone(),
+            erasures: self.erasures.clone(),
+            under_way: self.pushes.under_way.clone(),
             target,
             rows,
             event_ids,
@@ -223,6 +228,13 @@ impl Tidegate {
         self.telemetry.pushed(outcome.accepted, outcome.duplicates, bad);
         self.pushes.flush.notify_one();
         Ok(Applied { outcome, ticket })
+    }
+
+    /// Returns once the pushes that are being written are. Those that begin later see every grave that was dug by now.
+    pub(super) async fn settle_pushes(&self) -> Result<()> {
+        let under_way = self.pushes.under_way.clone();
+        let settled = tokio::task::spawn_blocking(move || drop(under_way.write()));
+        settled.await.map_err(|error| Error::internal("waiting for pushes panicked").with_source(error))
     }
 
     /// Waits until an applied push is durable.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! typed     plain numbers become the times and dates they stand for
+//! erased    what is of an entity that was erased since it happened    -> told, and kept nowhere
 //! sift      what is null or does not fit                        -> refused
 //! future    what happens too far from now                       -> refused
 //! claim     ids that came before: same content                  -> duplicate
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter, filter_record_batch};
 use arrow::datatypes::{DataType as Arrow, Field, Int64Type, Schema, TimestampMicrosecondType};
+use parking_lot::RwLock;
 use tidegate_offline::ingest::{Rules, Sifter, Unfit};
 use tidegate_offline::training::canonical;
 use tidegate_online::{Claim, EventIds, Extra, Fate, Origin, Outgoing, Push, Pushed, RowDigest, Rows, Store, Ticket};
@@ -27,6 +29,7 @@ use super::quarantine::{self, Refused};
 use super::target::Target;
 use super::{PushOutcome, Quarantined, payload};
 use crate::materialize::Observations;
+use crate::service::erasures::Erasures;
 use crate::service::{Error, Result};
 
 /// The reasons that rows are refused for, as the quarantine table and metrics tell them.
@@ -36,10 +39,16 @@ const VALUE: &str = "value does not fit";
 const FUTURE: &str = "event time in the future";
 const OTHER_CONTENT: &str = "duplicate id with other content";
 
+/// The reason for those that nothing is kept of.
+const ERASED: &str = "entity was erased";
+
 /// One push, ready to be done on a thread that may wait for the disk.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) store: Arc<Store>,
+    pub(super) erasures: Erasures,
+    /// Held until the rows are written.
+    pub(super) under_way: Arc<RwLock<()>>,
     pub(super) target: Target,
     /// The rows as they came.
     pub(super) rows: RecordBatch,
@@ -61,12 +70,18 @@ struct Kept {
     /// The number that each row came with.
     numbers: Vec<usize>,
     refused: Vec<Refused>,
+    /// The numbers of those that are of erased entities.
+    erased: Vec<usize>,
     duplicates: u64,
 }
 
 impl Work {
     /// Does it. What it gives is seen by lookups, and durable once the ticket was waited for.
-    pub(super) fn run(self) -> Result<(PushOutcome, Ticket)> {
+    pub(super) fn run(mut self) -> Result<(PushOutcome, Ticket)> {
+        let under_way = self.under_way.clone();
+        let _under_way = under_way.read();
+        let (project, source) = &self.target.of;
+        let poison = self.came.leave_out(|content| self.erasures.is_refused(project, source, content))?;
         let mut kept = self.sift()?;
         self.refuse_future(&mut kept)?;
         // The rows' ids are held until the rows are written.
@@ -75,6 +90,7 @@ impl Work {
         let (pushed, ticket) = self.write(&kept, claim.as_ref())?;
         drop(claim);
         let mut outcome = outcome(&kept, &pushed);
+        outcome.quarantined.extend(erased(&kept.erased, poison));
         self.came.count(&mut outcome.quarantined);
         Ok((outcome, ticket))
     }
@@ -82,6 +98,8 @@ impl Work {
     fn sift(&self) -> Result<Kept> {
         let rows = typed(&self.rows, &self.target.rules)?;
         let ids = self.ids(&rows)?;
+        let (project, source) = &self.target.of;
+        let erased = self.erasures.refused(project, source, &rows)?;
         let sifter = Sifter::new(&self.target.rules, &rows.schema()).map_err(tidegate_offline::Error::from)?;
         let sifted = sifter.sift(&rows).map_err(tidegate_offline::Error::from)?;
         let mut kept = Kept {
@@ -89,13 +107,14 @@ impl Work {
             rows: sifted.batch,
             ids,
             refused: Vec::new(),
+            erased: (0..rows.num_rows()).filter(|&row| erased[row]).collect(),
             duplicates: 0,
         };
-        if sifted.misfits.is_empty() {
+        if sifted.misfits.is_empty() && kept.erased.is_empty() {
             return Ok(kept);
         }
-        let mut keep = vec![true; rows.num_rows()];
-        for misfit in sifted.misfits {
+        let mut keep: Vec<bool> = erased.iter().map(|erased| !erased).collect();
+        for misfit in sifted.misfits.into_iter().filter(|misfit| !erased[misfit.row]) {
             keep[misfit.row] = false;
             let reason = match misfit.unfit {
                 Unfit::NullKey => NULL_KEY,
@@ -234,6 +253,15 @@ fn outcome(kept: &Kept, pushed: &Pushed) -> PushOutcome {
         quarantined,
         write_token: String::new(),
     }
+}
+
+/// What is told of rows of erased entities, and of what is no row and of one.
+fn erased(rows: &[usize], poison: usize) -> Option<Quarantined> {
+    let count = rows.len() + poison;
+    let first = rows.first().map_or_else(|| "a message".to_owned(), |row| format!("row {row}"));
+    let example =
+        format!("{first}: of an entity that was erased after it happened; `tidegate erasures` lists what was");
+    (count > 0).then(|| Quarantined { reason: ERASED, rows: count as u64, example })
 }
 
 fn pushed_rows(observations: &Observations) -> Rows<'_> {

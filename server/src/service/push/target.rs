@@ -20,6 +20,8 @@ use crate::service::{Error, Result, Tidegate};
 pub(super) struct Target {
     /// The name that was asked for, for the quarantine table.
     pub(super) name: String,
+    /// The project and the source.
+    pub(super) of: (String, String),
     /// What rows must have.
     pub(super) rules: Rules,
     /// The views that see the rows at once.
@@ -77,6 +79,7 @@ impl Target {
         };
         Ok(Self {
             name: request.target.clone(),
+            of: (catalog.project.clone(), source.name.clone()),
             rules,
             views,
             feed,

@@ -204,6 +204,28 @@ impl Bench {
     }
 }
 
+/// Choices by chance: the same for the same seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number of a range.
+    pub(crate) fn roll(&mut self, range: std::ops::Range<i64>) -> i64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        range.start + (mixed % range.start.abs_diff(range.end)) as i64
+    }
+}
+
+/// A count from the environment, or what the test says.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+}
+
 fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {
     let options = FormatOptions::default();
     let columns: Vec<_> =

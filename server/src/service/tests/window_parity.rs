@@ -24,7 +24,7 @@ use tidegate_schemas::definition::Function;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
-use super::windows::{Dice, setting};
+use super::bench::{Dice, number};
 use super::*;
 use crate::service::lockstep::differing;
 use crate::service::{PushRequest, PushTo};
@@ -499,7 +499,7 @@ fn near(online: &ArrayRef, offline: &ArrayRef, row: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lookups_and_training_sets_agree() {
-    let (seed, histories) = (setting("TIDEGATE_SEED", 0x71de), setting("TIDEGATE_CASES", 300).clamp(1, 20_000));
+    let (seed, histories) = (number("TIDEGATE_SEED", 0x71de), number("TIDEGATE_CASES", 300).clamp(1, 20_000));
     let (mut done, mut told) = (0, Vec::new());
     for seed in seed.. {
         if done >= histories {

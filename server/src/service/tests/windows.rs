@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArra
 use tidegate_schemas::catalog::Selection;
 use tidegate_schemas::time::Micros;
 
+use super::bench::{Dice, number};
 use super::*;
 use crate::service::{PushRequest, PushTo, ViewParity};
 
@@ -46,23 +47,6 @@ fn batches(events: &[Event]) -> Batches {
     let columns = [("origin", origins), ("time_hour", Arc::new(times) as ArrayRef), ("temp", temps)];
     let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
     Batches::from_vec(batch.schema(), vec![batch])
-}
-
-/// The choices of a history: the same for the same seed.
-#[derive(Debug, Clone)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    /// A number of a range.
-    pub(super) fn roll(&mut self, range: std::ops::Range<i64>) -> i64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        range.start + (mixed % range.start.abs_diff(range.end)) as i64
-    }
 }
 
 /// Which events there are, and which of them count.
@@ -250,14 +234,10 @@ impl History {
     }
 }
 
-pub(super) fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_counts_once() {
-    let seed = setting("TIDEGATE_SEED", 0x71de);
-    for case in seed..seed + setting("TIDEGATE_CASES", 12).min(2_000) {
+    let seed = number("TIDEGATE_SEED", 0x71de);
+    for case in seed..seed + number("TIDEGATE_CASES", 12).min(2_000) {
         println_seed(case);
         let bench = Bench::with_batch_rows(4).await;
         bench.apply(&definitions()).await.unwrap();

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::runtime::Runtime;
-use crate::table::erase::{ErasedTable, Erasure};
+use crate::table::erase::{ErasedTable, Erasure, ToldBy};
 use crate::table::read::{ReadOptions, read_file};
 use crate::table::snapshot::Snapshot;
 use crate::table::{Changes, Guard, Layout, Since};
@@ -22,7 +22,7 @@ const SECRETS: [&str; 3] = ["AAA-erase-me-5fd0", "MMM-erase-me-5fd0", "zzz-erase
 
 fn erasure(origin: &str) -> Erasure {
     let value: ArrayRef = Arc::new(StringArray::from(vec![origin]));
-    Erasure { id: "receipt".to_owned(), keys: vec![vec![("origin".to_owned(), value)]] }
+    Erasure { id: "receipt".to_owned(), told_by: ToldBy::Keys(vec![vec![("origin".to_owned(), value)]]) }
 }
 
 async fn erase(table: &Table, runtime: &Arc<Runtime>, origin: &str) -> ErasedTable {
@@ -204,6 +204,27 @@ async fn appends_leave_out_what_the_guard_refuses() {
     let none = append(&written, &runtime, &rules, "b", vec![weather(&[(secret, 3, 3.0)])]).await.unwrap();
     assert_eq!((none.version, none.rows), (2, 0));
     assert_eq!(count(&written).await, 2);
+}
+
+#[tokio::test]
+async fn rows_that_columns_tell_go_with_all_that_statistics_say_of_those() {
+    let secret = SECRETS[0];
+    let folder = tempfile::tempdir().unwrap();
+    let (path, runtime, rules) = (folder.path().join("t"), runtime(folder.path()), weather_rules());
+    let written = table(&path, &rules).await.unwrap();
+    append(&written, &runtime, &rules, "a", vec![weather(&[("AAA", 1, 1.0), (secret, 1, 1.0)])]).await.unwrap();
+    append(&written, &runtime, &rules, "b", vec![weather(&[("ZZZ", 2, 2.0)])]).await.unwrap();
+    let guard = Guard::new(move |batch| {
+        let origins = batch.column_by_name("origin").unwrap();
+        Ok((0..batch.num_rows()).map(|row| array_value_to_string(origins, row).unwrap().contains(secret)).collect())
+    });
+    let erasure = Erasure { id: "receipt".to_owned(), told_by: ToldBy::Columns(vec!["origin".to_owned()], guard) };
+    let done = written.erase(&runtime, erasure).await.unwrap();
+    assert_eq!((done.version, done.rows, done.files_rewritten), (3, 1, 1));
+    assert_eq!(holding(&path, secret), Vec::<String>::new());
+    assert_eq!(count(&written).await, 2);
+    let stats = std::fs::read_to_string(path.join("_delta_log/00000000000000000002.json")).unwrap();
+    assert!(!stats.contains("ZZZ"), "{stats}");
 }
 
 #[tokio::test]

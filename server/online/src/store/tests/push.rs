@@ -538,7 +538,8 @@ fn an_entity_is_taken_out_of_outbox_ids_and_what_waits() {
     let mut entity = Vec::new();
     let encoder = crate::key::KeyEncoder::new(&inner.view(view).expect("known").keys, &keys).expect("keys");
     encoder.encode(inner.view(view).expect("known").entity_type, 0, &mut entity);
-    assert_eq!(store.forget_events(&[crate::store::entity_hash(&entity)]).expect("forgotten"), 1);
+    let hashes = [crate::store::entity_hash(&entity)].into();
+    assert_eq!(inner.forget_events(&hashes, &[]).expect("forgotten"), 1);
     for key in ["a", "b"] {
         push_one(&store, view, key, 50, &[], 5).expect("waits");
     }

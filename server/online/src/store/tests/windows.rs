@@ -405,6 +405,34 @@ fn dead_tiles_are_deleted_and_others_are_not() {
 }
 
 #[test]
+fn tiles_before_the_cut_go_and_no_window_misses_them() {
+    let mut store = TempStore::new(store_settings());
+    let layout = windowed("v");
+    let id = store.register(&layout).expect("a view");
+    let events = [event("a", 100, 1), event("b", 3_000, 2), event("a", 3_295, 3), event("a", 4_990, 4)];
+    push_events(&store, id, &events);
+    check(&store, id, &layout, &events, 5_000);
+    let before = store.size(id).expect("a size").rows;
+    // The longest window reaches back to 3 290.
+    let freed = store.retain(id, 3_200, 1_800).expect("swept");
+    assert!(freed.rows >= 2 && freed.bytes > 0, "{freed:?}");
+    assert_eq!(store.size(id).expect("a size").rows, before - freed.rows);
+    check(&store, id, &layout, &events, 5_000);
+    let tiles = store.inner().tiles().expect("the family");
+    for tile in store.inner().db.iterator_cf(tiles, rocksdb::IteratorMode::Start) {
+        let key = tile.expect("a tile").0;
+        let key = crate::tiles::key::split(&key).expect("a key");
+        assert!(key.hop.is_none_or(|hop| !key.id.is_before(hop, 3_200)), "{key:?}");
+    }
+    push_events(&store, id, &[event("b", 3_199, 9)]);
+    check(&store, id, &layout, &events, 5_000);
+    assert_eq!(store.retain(id, 3_200, 1_800).expect("swept").rows, 0);
+    store.reopen();
+    let id = store.register(&layout).expect("a view");
+    check(&store, id, &layout, &events, 5_000);
+}
+
+#[test]
 fn windows_are_held_against_their_events() {
     let store = TempStore::new(Settings::default());
     let layout = windowed("v");
