@@ -185,7 +185,7 @@ async fn a_server_stopped_under_load_fails_no_call_that_is_tried_again() {
     let counted = arrow::util::display::array_value_to_string(counted[0].column(0), 0).unwrap();
     assert_eq!(counted, (pushed.len() + ingested.len()).to_string(), "each row is in the table once");
     materialize(&client).await;
-    orders::check_served(&client, 100, &orders::newest([pushed.as_slice(), ingested.as_slice()])).await;
+    orders::check_served(&client, 100, &orders::newest(pushed.iter().chain(&ingested))).await;
     let parity: Vec<_> = client.parity(&[]).await.unwrap().try_collect().await.unwrap();
     assert!(parity.iter().all(|view| view.holds() && view.ahead == 0), "{parity:?}");
     server.stop().await;
