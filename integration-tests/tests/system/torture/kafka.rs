@@ -13,14 +13,15 @@ use tidegate_integration_tests::Server;
 use tidegate_integration_tests::orders::{self, Order, PROJECT};
 use tidegate_integration_tests::tallies::{self, Tally};
 
-use super::shop::{count, start_again_with};
+use super::checks::count;
+use super::shop::start_again_with;
 use super::{number, seed};
 
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 3;
 const CUSTOMERS: i64 = 100;
 /// Messages that come before each kill, and which share of those is no row.
-const MESSAGES: usize = 400;
+const MESSAGES: usize = 1_000;
 const POISON: f64 = 0.02;
 
 /// How long the last server may take for what its predecessors left.
@@ -67,7 +68,7 @@ impl Topic {
     /// The flags of a server that reads it, a few messages at a time.
     fn flags(&self) -> [String; 3] {
         let brokers = format!("kafka.clusters.main.brokers={}", self.mock.bootstrap_servers());
-        [brokers, "kafka.batch_rows=20".to_owned(), "kafka.batch_wait=5ms".to_owned()]
+        [brokers, "kafka.batch_rows=10".to_owned(), "kafka.batch_wait=5ms".to_owned()]
     }
 
     fn right(&self) -> Vec<Tally> {
@@ -106,7 +107,7 @@ async fn each_message_counts_once_whatever_is_killed_when() {
         let server = start_again_with(&data, &flags).await;
         let client = server.client(PROJECT).await;
         let before = check_between(&client, &topic, read).await;
-        let after = Duration::from_millis(rng.random_range(1..1_500));
+        let after = Duration::from_millis(rng.random_range(1..250));
         println!("kill {kill} after {after:?}, {before} of {} messages read", topic.orders.len());
         tokio::time::sleep(after).await;
         read = check_between(&client, &topic, before).await;
@@ -117,6 +118,10 @@ async fn each_message_counts_once_whatever_is_killed_when() {
         server.kill();
     }
     println!("{cut_short} of {kills} kills left messages to read");
+    assert!(
+        kills < 10 || cut_short as u64 * 10 > kills,
+        "the kills came too late to prove anything: {cut_short} of {kills}"
+    );
     let server = start_again_with(&data, &flags).await;
     check_whole(&server.client(PROJECT).await, &topic).await;
     server.stop().await;

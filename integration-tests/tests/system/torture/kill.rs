@@ -49,7 +49,7 @@ async fn a_kill_loses_and_doubles_nothing() {
     let mut interrupted = 0;
     for kill in 0..kills {
         let (state, acts, beside) = &works[usize::try_from(kill).unwrap() % works.len()];
-        let after = Duration::from_millis(rng.random_range(1..250));
+        let after = Duration::from_millis(rng.random_range(1..500));
         let data = folder.path().join(format!("kill-{kill}"));
         let ledger = state.copy(&data);
         println!("kill {kill} after {after:?} of {acts:?} beside {beside:?}");

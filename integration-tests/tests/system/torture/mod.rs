@@ -2,8 +2,8 @@
 //! afterwards, once; nothing else is; and doing it all again leads where an undisturbed run leads.
 //!
 //! What should be there is known to the test alone: [`shop`] has the orders and the acts that move them, [`ledger`] what the server
-//! acknowledged of those. Rows come in by ingests and by pushes; the newest of each customer is served, and windows that count all of
-//! them, so that a row which is lost or comes twice shows.
+//! acknowledged of those, [`checks`] holds both against what is there. Rows come in by ingests and by pushes; served are the newest
+//! of each customer, and windows that count all of them, so that a row which is lost or comes twice shows.
 //!
 //! [`kill`] ends the process at random moments, [`kafka`] does so while a topic is read, [`failpoints`] ends it at each named one;
 //! [`disk_full`] takes its disk away, [`writers`] lets many write one table while it is compacted and vacuumed.
@@ -11,6 +11,7 @@
 //! A new way in for rows is one more [`shop::Act`] and [`ledger::Way`]; a new failpoint fails here until an act reaches it. Counts
 //! come from the environment, see CONTRIBUTING.md.
 
+mod checks;
 mod disk_full;
 mod failpoints;
 mod kafka;

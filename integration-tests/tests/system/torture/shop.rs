@@ -1,18 +1,17 @@
-//! Orders on disk in several states, what can be done to them, and what must be there afterwards.
+//! Orders on disk in several states, and what can be done to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use arrow::array::{Array, Int64Array};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use tidegate_client::lifecycle::{EraseProgress, KeyValue};
 use tidegate_client::{Client, Error, Result};
 use tidegate_integration_tests::Server;
 use tidegate_integration_tests::orders::{self, Order, PROJECT};
-use tidegate_integration_tests::tallies::{self, Tally};
+use tidegate_integration_tests::tallies;
 use tidegate_schemas::error::ErrorKind;
 
 use super::ledger::{Known, Ledger, Way};
@@ -47,7 +46,7 @@ pub(super) struct Shop {
     pub(super) customers: i64,
     pub(super) batches: Vec<Vec<Order>>,
     /// Every order by its note, which is unique.
-    by_note: BTreeMap<String, Order>,
+    pub(super) by_note: BTreeMap<String, Order>,
     /// The first batches ingested, nothing materialized.
     pub(super) fresh: State,
     /// The first batches ingested, half of those materialized.
@@ -137,9 +136,11 @@ impl Shop {
         Ok(())
     }
 
+    /// Without customers who were erased: rows of those are refused, and all others with them.
     async fn ingest(&self, batch: usize, client: &Client, ledger: &Ledger) -> Result<()> {
         ledger.sends(batch, Way::Ingest);
-        orders::try_ingest(client, &format!("batch-{batch}"), &self.batches[batch]).await?;
+        let orders: Vec<Order> = self.orders(&[batch].into(), &ledger.known().to_erase).cloned().collect();
+        orders::try_ingest(client, &format!("batch-{batch}"), &orders).await?;
         ledger.arrived(batch, Way::Ingest);
         Ok(())
     }
@@ -163,69 +164,6 @@ impl Shop {
         Ok(())
     }
 
-    /// Looks everybody up: whatever was served is, and nothing that was never sent.
-    pub(super) async fn look(&self, client: &Client, ledger: &Ledger) -> Result<()> {
-        let before = ledger.known();
-        let served = orders::served(client, self.customers).await?;
-        let tallies = tallies::served(client, self.customers).await?;
-        let after = ledger.known();
-        // Of who is being erased all may be there, or nothing.
-        let passed = &after.to_erase - &before.erased;
-        let least = || self.orders(&before.served, &after.to_erase);
-        self.check_newest(&served, &orders::newest(least()), &passed);
-        let (least, most) = (tallies::of(least()), tallies::of(self.orders(&after.sent(), &before.erased)));
-        check_tallies(&tallies, &least, &most, &passed);
-        Ok(())
-    }
-
-    /// The orders of batches, without those of some customers.
-    fn orders(&self, batches: &BTreeSet<usize>, without: &BTreeSet<i64>) -> impl Iterator<Item = &Order> {
-        let orders = batches.iter().flat_map(|&batch| &self.batches[batch]);
-        orders.filter(|order| !without.contains(&order.customer))
-    }
-
-    /// Nothing is served that was never ordered, and nothing older than what was acknowledged.
-    fn check_newest(&self, served: &[Option<orders::Served>], least: &BTreeMap<i64, Order>, passed: &BTreeSet<i64>) {
-        for (customer, served) in (0..).zip(served).filter(|(customer, _)| !passed.contains(customer)) {
-            let least = least.get(&customer);
-            let Some(served) = served else {
-                assert_eq!(least, None, "customer {customer} was served before");
-                continue;
-            };
-            let known = self.by_note.get(&served.note).filter(|order| order.customer == customer && served.is(order));
-            let order = known.unwrap_or_else(|| panic!("customer {customer}: {served:?} was never ordered"));
-            let times = |order: &Order| (order.ordered_at, order.recorded_at);
-            assert!(
-                least.is_none_or(|least| times(order) >= times(least)),
-                "customer {customer}: {served:?} is served after {least:?} was"
-            );
-        }
-    }
-
-    /// What a server that was interrupted has: all that it acknowledged, and of what it did not each batch whole or not at all.
-    pub(super) async fn check_kept(&self, client: &Client, ledger: &Ledger) {
-        self.look(client, ledger).await.expect("the lookup is answered");
-        self.act(Act::Flush, client, ledger).await.expect("what is in the outbox comes to its table");
-        let (known, rows) = (ledger.known(), self.rows_without(client, &ledger.known().to_erase).await);
-        let orders = |batches: &BTreeSet<usize>| self.orders(batches, &known.to_erase).count() as i64;
-        let acknowledged = orders(&known.arrived);
-        let others: Vec<i64> =
-            (&known.sent() - &known.arrived).into_iter().map(|batch| orders(&[batch].into())).collect();
-        assert!(
-            some_come_to(rows - acknowledged, &others),
-            "{rows} rows in the table, {acknowledged} were acknowledged, and batches of {others:?} sent"
-        );
-    }
-
-    /// Rows of the table of orders that are of none of these customers.
-    async fn rows_without(&self, client: &Client, customers: &BTreeSet<i64>) -> i64 {
-        let mut rows = count(client, "orders").await;
-        for customer in customers {
-            rows -= count(client, &format!("orders WHERE customer_id = {customer}")).await;
-        }
-        rows
-    }
-
     /// Everything that was begun is brought to its end, twice; then all is as if nothing had happened in between.
     pub(super) async fn finish(&self, client: &Client, ledger: &Ledger) {
         let known = ledger.known();
@@ -238,30 +176,6 @@ impl Shop {
                 self.act(act, client, ledger).await.unwrap_or_else(|error| panic!("{act:?}: {error:?}"));
             }
             self.check_whole(client, ledger).await;
-        }
-    }
-
-    /// Every row is in the table once, and what is served is what the model and the table say.
-    pub(super) async fn check_whole(&self, client: &Client, ledger: &Ledger) {
-        let known = ledger.known();
-        let rows = self.orders(&known.arrived, &known.erased).count();
-        assert_eq!(count(client, "orders").await, rows as i64, "rows in the table");
-        let served = || self.orders(&known.served, &known.erased);
-        let model = orders::newest(served());
-        orders::check_served(client, self.customers, &model).await;
-        let tallies = tallies::served(client, self.customers).await.expect("the lookup is answered");
-        let right = tallies::of(served());
-        check_tallies(&tallies, &right, &right, &BTreeSet::new());
-        let mut reports = client.parity(&[]).await.expect("a comparison");
-        while let Some(report) = reports.next().await {
-            let report = report.expect("a report");
-            assert!(report.holds(), "{report:?}");
-            assert_eq!(report.equal, model.len() as u64, "{}", report.view);
-        }
-        let refused = known.refused();
-        if *refused.start() > 0 {
-            let quarantined = count(client, "_quarantine").await;
-            assert!(refused.contains(&quarantined), "{quarantined} rows in quarantine, not {refused:?}");
         }
     }
 }
@@ -301,30 +215,6 @@ fn bytes(path: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(size).sum()
-}
-
-/// The rows of a table.
-pub(super) async fn count(client: &Client, table: &str) -> i64 {
-    let counted = client.sql(&format!("SELECT count(*) AS n FROM sources.{table}"), None).await.expect("a query");
-    let counted = counted.collect().await.expect("an answer");
-    counted[0].column(0).as_any().downcast_ref::<Int64Array>().expect("a count").value(0)
-}
-
-/// Windows count what was acknowledged, and nothing that was never sent or is counted already.
-fn check_tallies(served: &[Tally], least: &BTreeMap<i64, Tally>, most: &BTreeMap<i64, Tally>, passed: &BTreeSet<i64>) {
-    let of = |tallies: &BTreeMap<i64, Tally>, customer| tallies.get(&customer).cloned().unwrap_or_default();
-    for (customer, tally) in (0..).zip(served).filter(|(customer, _)| !passed.contains(customer)) {
-        let (least, most) = (of(least, customer), of(most, customer));
-        assert!(tally.is_between(&least, &most), "customer {customer}: {tally:?} is not from {least:?} to {most:?}");
-    }
-}
-
-/// Whether some of the numbers, or none, add up to a sum.
-fn some_come_to(sum: i64, numbers: &[i64]) -> bool {
-    match numbers.split_first() {
-        None => sum == 0,
-        Some((first, others)) => some_come_to(sum, others) || some_come_to(sum - first, others),
-    }
 }
 
 async fn erase(customer: i64, client: &Client, ledger: &Ledger) -> Result<()> {

@@ -328,14 +328,23 @@ fn id_bytes(ids: &ArrayRef) -> Result<BinaryArray> {
     }
 }
 
-/// The digest of each row's content.
+/// The digest of each row's content: of the values that it has, by name. A view that comes to the definitions may put their columns in
+/// another order, or bring one that the row lacks; sent again it is the same row all the same.
 fn digests(rows: &RecordBatch) -> Result<Vec<RowDigest>> {
-    let writer = |column: &ArrayRef| Ok(canonical::writer(column).map_err(tidegate_offline::Error::from)?);
-    let writers = rows.columns().iter().map(writer).collect::<Result<Vec<_>>>()?;
+    let schema = rows.schema();
+    let mut columns = Vec::with_capacity(rows.num_columns());
+    for (field, column) in schema.fields().iter().zip(rows.columns()) {
+        columns.push((field.name(), column, canonical::writer(column).map_err(tidegate_offline::Error::from)?));
+    }
+    columns.sort_unstable_by_key(|(name, ..)| *name);
     let mut bytes = Vec::new();
     let digest = |row: usize| {
         bytes.clear();
-        writers.iter().for_each(|write| write(row, &mut bytes));
+        for (name, _, write) in columns.iter().filter(|(_, column, _)| column.is_valid(row)) {
+            bytes.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(name.as_bytes());
+            write(row, &mut bytes);
+        }
         let mut digest = Digest::new();
         digest.update(&bytes);
         let mut short = RowDigest::default();
@@ -372,5 +381,12 @@ mod tests {
         let of = digests(&batch(["a", "a", "a"])).unwrap();
         assert!(of[0] == of[2] && of[0] != of[1]);
         assert_ne!(of[0], digests(&batch(["b", "a", "a"])).unwrap()[0]);
+        let reordered = batch(["a", "a", "a"]).project(&[1, 0]).unwrap();
+        assert!(digests(&reordered).unwrap() == of);
+        let more: ArrayRef = Arc::new(StringArray::from(vec![None, None, Some("a")]));
+        let columns = [reordered.column(0), reordered.column(1), &more].map(Clone::clone);
+        let wider = RecordBatch::try_from_iter(["n", "name", "more"].into_iter().zip(columns)).unwrap();
+        let wider = digests(&wider).unwrap();
+        assert!(wider[..2] == of[..2] && wider[2] != of[2]);
     }
 }
