@@ -121,7 +121,7 @@ impl Error {
 
     /// The error behind a gRPC status of the server at `address`.
     pub(crate) fn from_status(address: &str, status: &Status) -> Self {
-        if let (Code::Unavailable | Code::Unknown, Some(source)) = (status.code(), transport_source(status)) {
+        if let Some(source) = connection_failure(status) {
             return Self::Connect { address: address.to_owned(), source: Cause::of(source) };
         }
         let wire = WireError::from_status(status);
@@ -147,10 +147,20 @@ impl Error {
     }
 }
 
-/// A status that tonic made because the connection failed has the failure as its source; one that a server sent has none.
-fn transport_source(status: &Status) -> Option<&(dyn StdError + 'static)> {
-    let source = status.source()?;
-    source.is::<tonic::transport::Error>().then_some(source)
+/// What the connection failed with, where that is why there is this status: a status that a server sent has no source. A call that was
+/// about to be sent on a connection that the server closes is told as cancelled, and so is one whose time is over, which is no failure
+/// of the connection.
+pub(crate) fn connection_failure(status: &Status) -> Option<&(dyn StdError + 'static)> {
+    let of_connection = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal);
+    let source = status.source().filter(|source| of_connection && source.is::<tonic::transport::Error>())?;
+    let mut cause = Some(source);
+    while let Some(of) = cause {
+        if of.is::<tonic::TimeoutExpired>() {
+            return None;
+        }
+        cause = of.source();
+    }
+    Some(source)
 }
 
 impl From<ArrowError> for Error {

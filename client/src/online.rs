@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 pub use tidegate_proto::online::v1::Status;
 
 use crate::connect::{Client, MESSAGE_BYTES_MAX};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, connection_failure};
 
 /// How often a lookup is tried.
 const ATTEMPTS: u32 = 4;
@@ -162,7 +162,7 @@ impl Client {
             }
             match client.get_online_features(call).await {
                 Ok(reply) => return decode(reply.into_inner()),
-                Err(status) if status.code() == Code::Unavailable && attempt < ATTEMPTS => {
+                Err(status) if is_passing(&status) && attempt < ATTEMPTS => {
                     tokio::time::sleep(pause(&status, attempt)).await;
                     attempt += 1;
                 }
@@ -170,6 +170,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the next attempt may be answered.
+fn is_passing(status: &tonic::Status) -> bool {
+    status.code() == Code::Unavailable || connection_failure(status).is_some()
 }
 
 /// How long to wait before the next attempt: as long as the server asks, else longer each time, varied by chance so that callers

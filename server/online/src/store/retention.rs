@@ -239,11 +239,14 @@ impl Inner {
     }
 }
 
+/// The entity, the view and the epoch in a key.
+type Split = fn(&[u8]) -> Result<(&[u8], u32, u32)>;
+
 /// What a view is kept as.
 struct Kind {
     family: &'static str,
-    /// The entity, the view and the epoch in a key.
-    split: fn(&[u8]) -> Result<(&[u8], u32, u32)>,
+    /// What a key is of.
+    split: Split,
     /// Whether what has this key and value is older than a cut.
     is_before: fn(&[u8], &[u8], Micros) -> bool,
 }
