@@ -10,6 +10,7 @@ pub mod backup;
 mod base64;
 pub mod clock;
 pub mod config;
+mod error;
 pub mod jobs;
 pub mod kafka;
 pub mod materialize;

@@ -4,7 +4,8 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
 use super::Ask;
-use crate::service::{Error, MaterializeProgress};
+use crate::error::Error;
+use crate::materialize::MaterializeProgress;
 
 /// The materialization of one view.
 #[derive(Debug, Clone, PartialEq)]

@@ -48,7 +48,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::service::{Error, MaterializeProgress, Result};
+use crate::error::{Error, Result};
+use crate::materialize::MaterializeProgress;
 use files::JobFiles;
 use writer::Writer;
 

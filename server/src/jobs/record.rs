@@ -5,7 +5,7 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 
 use super::{Cause, Failure, Job, State};
-use crate::service::MaterializeProgress;
+use crate::materialize::MaterializeProgress;
 use crate::telemetry::kind_name;
 
 /// The format this release writes.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::decide::Work;
 use super::rows::{KeyColumns, Observations};
 use super::run::Job;
-use crate::service::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Batches between the threads.
 const BATCHES_AHEAD: usize = 4;

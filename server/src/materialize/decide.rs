@@ -10,7 +10,7 @@ use tidegate_online::{Cursor, Progress};
 use super::rewrite::Rewrite;
 use super::run::Job;
 use super::windows;
-use crate::service::Result;
+use crate::error::Result;
 
 /// Rows that may be looked at again whatever the table's size: reading keys of few files costs little.
 const ROWS_FEW: u64 = 10_000;

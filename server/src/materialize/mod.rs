@@ -19,12 +19,14 @@
 
 mod correct;
 mod decide;
+mod progress;
 mod rebuild;
 mod rewrite;
 mod rows;
 mod run;
 mod windows;
 
+pub use progress::{MaterializeProgress, Phase};
 pub(crate) use rows::{Columns, Observations};
 pub use run::{Job, Subject};
 pub(crate) use windows::events;

@@ -19,11 +19,12 @@ use tidegate_schemas::time::Micros;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::MaterializeProgress;
 use super::decide::Work;
 use super::rows::{Columns, Observations};
 use super::run::{Job, Reports, send};
 use super::windows::{blocking, events};
-use crate::service::{Error, MaterializeProgress, Result};
+use crate::error::{Error, Result};
 use crate::shutdown::Registration;
 
 /// Batches between the threads.

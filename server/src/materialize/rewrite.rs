@@ -6,7 +6,7 @@ use tidegate_offline::table::Lost;
 use tidegate_schemas::definition::OnRewrite;
 use tidegate_schemas::error::ErrorKind;
 
-use crate::service::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Why what became of a table since a view's cursor can't be followed row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tidegate_schemas::definition::{Column, Feature, FeatureView, Source};
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType as Defined;
 
-use crate::service::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Which columns of a table make up a view's rows.
 #[derive(Debug, Clone)]

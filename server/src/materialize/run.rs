@@ -14,13 +14,14 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::failpoint::{Failpoint, reach};
 use tokio::sync::mpsc;
 
+use super::MaterializeProgress;
 use super::correct::Commits;
 use super::decide::{self, Work};
 use super::rows::{Columns, Observations};
 use super::windows::Settle;
 use super::{Claim, Position};
 use crate::clock::Clock;
-use crate::service::{Error, MaterializeProgress, Result};
+use crate::error::{Error, Result};
 use crate::shutdown::Registration;
 use crate::telemetry::{JobOutcome, Telemetry};
 

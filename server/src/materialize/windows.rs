@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::decide::{Work, everything};
 use super::rows::{Columns, Observations};
 use super::run::Job;
-use crate::service::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Begins a refresh of a view, brings all that was pushed before to its table, and gives the version that has that and nothing of
 /// what was pushed since.

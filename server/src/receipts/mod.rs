@@ -12,8 +12,8 @@ use std::path::Path as FilePath;
 use object_store::path::Path;
 use tidegate_schemas::error::ErrorKind;
 
+use crate::error::{Error, Result};
 use crate::objects::Objects;
-use crate::service::{Error, Result};
 
 /// All projects' receipts.
 #[derive(Debug)]

@@ -1,48 +1,27 @@
 //! The use cases, free of any transport: what the doors call and what tests can call without one.
 //!
-//! [`Tidegate`] holds the parts; each use case is a method in the file of its name: `definitions`, `ingest`, `training_set`,
-//! `explain`, `layout`, `sealed`, `diff`, `audit`, `sql`, `materialize`, `jobs`, `freshness`, `push`, `kafka`, `online`,
-//! `erase`, `retire`, `backup` and `rebuild`. Every method takes the caller's
+//! [`Tidegate`] holds the parts; each use case is a method in the file of its name, in one of these rooms: `history` has the tables,
+//! `training` the training sets, `serving` lookups, `moving` what brings features from the first to the last, `streams` rows that come
+//! one by one, `keeping` how long anything stays; `definitions` and `sql` are about all of it. Every method takes the caller's
 //! [`Principal`] first and fails with [`Error`]. Tables travel as [`Batches`]. Nothing here knows gRPC, Flight or HTTP.
 
 mod admission;
-mod as_of;
-mod audit;
-mod backup;
 mod batches;
 mod definitions;
-mod derivations;
-mod diff;
-mod erase;
-mod erasures;
-mod error;
-mod explain;
-mod expressions;
-mod freshness;
-mod ingest;
-mod jobs;
-mod kafka;
-mod keys;
-mod layout;
-mod lifecycle;
-mod lockstep;
-mod materialize;
-mod online;
-mod parity;
+mod history;
+mod keeping;
+mod moving;
 mod principal;
-mod push;
-mod queries;
-mod rebuild;
-mod retire;
-mod sealed;
-mod spines;
+mod serving;
 mod sql;
-mod tables;
-mod training_set;
+mod streams;
+mod training;
 mod work;
 
 pub use crate::backup::{BackedUpTable, BackedUpView, Manifest};
+pub use crate::error::{Error, Result};
 pub use crate::jobs::{Cause, Failure, Filter as JobFilter, Job, State as JobState, Watch as JobWatch};
+pub use crate::materialize::{MaterializeProgress, Phase};
 pub use crate::receipts::{ErasedSource, ErasedView, Receipt, SealedLoss};
 pub use crate::sealed::{Options, Origin, Sealed, SealedSpine};
 pub use audit::AuditRequest;
@@ -50,11 +29,10 @@ pub use backup::{BackupProgress, BackupRequest};
 pub use batches::Batches;
 pub use definitions::{Applied, ApplyRequest, Definition, Definitions, GetRequest, PlanOutcome, VersionInfo};
 pub use erase::{EraseProgress, EraseRequest};
-pub use error::{Error, Result};
 pub use explain::{Candidate, ExplainRequest, Explanation, FeatureSource, Outcome, WindowSource};
 pub use freshness::{Freshness, ViewStatus};
 pub use ingest::{IngestRequest, Ingested};
-pub use materialize::{MaterializeProgress, MaterializeRequest, Phase};
+pub use materialize::MaterializeRequest;
 pub use online::{FeatureReply, LookupReply, LookupRequest, Number, Packed, Plan, Reply, Texts, Values, ViewTimes};
 pub use parity::{Mismatch, Parity, ViewParity};
 pub use principal::Principal;
@@ -67,6 +45,13 @@ pub use sql::{Prepared, TableInfo};
 pub use tidegate_offline::point_in_time::Counts;
 pub use tidegate_offline::training::{Sample, Split};
 pub use training_set::{Spine, SpineUploaded, TrainingSetRequest};
+
+use history::{ingest, queries, tables};
+use keeping::{backup, erase, erasures, retire};
+use moving::{freshness, materialize, rebuild};
+use serving::{derivations, expressions, keys, online, parity};
+use streams::push;
+use training::{audit, diff, explain, lockstep, sealed, spines, training_set};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

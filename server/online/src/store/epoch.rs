@@ -154,7 +154,8 @@ impl Store {
     ///
     /// # Errors
     /// An unknown view, a failing disk.
-    pub fn cancel_full(&self, view: ViewId) -> Result<bool> {
+    #[cfg(test)]
+    pub(crate) fn cancel_full(&self, view: ViewId) -> Result<bool> {
         let view = self.inner.view(view)?;
         let _gate = view.gate.write();
         self.inner.still_there(&view)?;

@@ -186,9 +186,7 @@ impl Inner {
         let mut batch = WriteBatch::default();
         keys.iter().for_each(|key| batch.delete_cf(family, key));
         held.begin();
-        let mut options = rocksdb::WriteOptions::default();
-        options.set_sync(true);
-        let outcome = self.db.write_opt(batch, &options).map_err(Error::store("erasing rows"));
+        let outcome = self.put(batch, true, "erasing rows");
         for (entity, view) in named {
             self.cache.forget(entity);
             *erased.rows.entry(view).or_default() += 1;

@@ -212,7 +212,8 @@ impl Store {
     ///
     /// # Errors
     /// A failing disk.
-    pub fn renew(&self, id: &str) -> Result<()> {
+    #[cfg(test)]
+    pub(crate) fn renew(&self, id: &str) -> Result<()> {
         self.inner.begin_incarnation(id)
     }
 

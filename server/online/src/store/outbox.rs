@@ -238,35 +238,10 @@ impl Store {
         Ok(())
     }
 
-    /// The records of a feed that the table does not have yet, in order. For whoever looks for an entity's rows; keep the flusher
-    /// away from the feed meanwhile.
-    ///
-    /// # Errors
-    /// Damaged records, a failing disk.
-    pub fn outbox_records(&self, feed: FeedId) -> Result<Vec<OutboxRecord>> {
+    /// The records of a feed that the table does not have yet, in order.
+    #[cfg(test)]
+    pub(crate) fn outbox_records(&self, feed: FeedId) -> Result<Vec<OutboxRecord>> {
         Ok(self.inner.records(feed, 0, u64::MAX, u64::MAX)?.into_iter().map(|(_, record)| record).collect())
-    }
-
-    /// Puts other rows in a record's place: what is left of it when an entity's are taken out. It keeps its number, also where
-    /// nothing is left; a chunk that is on its way keeps its bounds.
-    ///
-    /// # Errors
-    /// There is no such record; a failing disk.
-    pub fn replace_outbox_record(&self, feed: FeedId, number: u64, rows: u32, payload: &[u8]) -> Result<()> {
-        let inner = &self.inner;
-        let mut known = inner.feeds.known.write();
-        let found = inner.records(feed, number, number, u64::MAX)?.pop();
-        let (incarnation, before) =
-            found.ok_or_else(|| Error::Shape(format!("the outbox has no record {number}; it reached the table")))?;
-        let mut batch = WriteBatch::default();
-        batch.put_cf(inner.outbox()?, key(feed, number), encode(incarnation, rows, before.at, payload));
-        inner.commit_metadata(batch)?;
-        if let Some(feed) = known.get_mut(&feed.0) {
-            let queue = &mut feed.queue;
-            queue.rows = queue.rows.saturating_sub(u64::from(before.rows)) + u64::from(rows);
-            queue.bytes = queue.bytes.saturating_sub(before.payload.len() as u64) + payload.len() as u64;
-        }
-        Ok(())
     }
 }
 

@@ -160,32 +160,6 @@ impl Store {
         Ok(Released { rows: released?, next: (next != Micros::MAX).then_some(next) })
     }
 
-    /// Deletes the rows of an entity that wait, in any epoch of a view, and says how many. Reads all that wait for the view: rare.
-    ///
-    /// # Errors
-    /// An unknown view, a failing disk.
-    pub fn forget_waiting(&self, view: ViewId, entity: &[u8]) -> Result<u64> {
-        let inner = &self.inner;
-        let view = inner.view(view)?;
-        let _gate = view.gate.read();
-        let _held = inner.stripes.lock(std::iter::once(entity));
-        let mut options = ReadOptions::default();
-        options.set_iterate_range(rocksdb::PrefixRange(view.id.to_be_bytes()));
-        let mut iterator = inner.db.raw_iterator_cf_opt(inner.pending()?, options);
-        iterator.seek_to_first();
-        let (mut batch, mut forgotten) = (WriteBatch::default(), 0);
-        while let Some(key) = iterator.key() {
-            if split(key)?.1 == entity {
-                batch.delete_cf(inner.pending()?, key);
-                forgotten += 1;
-            }
-            iterator.next();
-        }
-        iterator.status().map_err(Error::store("reading waiting rows"))?;
-        inner.commit_metadata(batch)?;
-        Ok(forgotten)
-    }
-
     /// Whether rows of the view's table wait that lookups of its present epoch are to see once they are due.
     ///
     /// # Errors
@@ -208,11 +182,9 @@ impl Store {
         Ok(false)
     }
 
-    /// The number of rows that wait for their time, in the epochs that are served. Reads all of them: for checks and metrics.
-    ///
-    /// # Errors
-    /// A failing disk.
-    pub fn waiting_rows(&self) -> Result<u64> {
+    /// The number of rows that wait for their time, in the epochs that are served.
+    #[cfg(test)]
+    pub(crate) fn waiting_rows(&self) -> Result<u64> {
         let mut rows = 0;
         let views: Vec<_> = self.inner.views.read().values().cloned().collect();
         for view in views {

@@ -153,8 +153,8 @@ impl Store {
     }
 
     /// Syncs of the log that pushes shared, since the store was opened.
-    #[must_use]
-    pub fn shared_syncs(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn shared_syncs(&self) -> u64 {
         self.inner.feeds.syncs.runs()
     }
 }

@@ -518,7 +518,7 @@ fn a_store_that_was_put_back_knows_what_it_counted() {
 }
 
 #[test]
-fn an_entity_is_taken_out_of_outbox_ids_and_what_waits() {
+fn the_ids_of_an_entity_are_forgotten() {
     let mut store = TempStore::new(Settings::default());
     let view = store.register(&simple()).expect("a view");
     let feed = store.feed("p", "events").expect("a feed");
@@ -532,24 +532,14 @@ fn an_entity_is_taken_out_of_outbox_ids_and_what_waits() {
     let push = Push { views: &[(view, rows)], outgoing: &outgoing, claim: Some(&claim), now: 5, ..Push::default() };
     store.push(&push).expect("a push");
     drop(claim);
-    let record = store.outbox_records(feed).expect("records").remove(0);
-    store.replace_outbox_record(feed, record.number, 1, b"b").expect("replaced");
     let inner = store.inner();
     let mut entity = Vec::new();
     let encoder = crate::key::KeyEncoder::new(&inner.view(view).expect("known").keys, &keys).expect("keys");
     encoder.encode(inner.view(view).expect("known").entity_type, 0, &mut entity);
     let hashes = [crate::store::entity_hash(&entity)].into();
     assert_eq!(inner.forget_events(&hashes, &[]).expect("forgotten"), 1);
-    for key in ["a", "b"] {
-        push_one(&store, view, key, 50, &[], 5).expect("waits");
-    }
-    assert_eq!(store.forget_waiting(view, &entity).expect("forgotten"), 1);
-    assert_eq!(store.release_due(50).expect("released").rows, 1);
-    assert_eq!(look(&store, view, &["a", "b"]), [Some((1, 1)), Some((50, 50))]);
     drop(encoder);
     store.reopen();
     let fates = store.claim(&of, 5).expect("a claim").fates().to_vec();
     assert_eq!(fates, [Fate::New, Fate::Duplicate]);
-    let chunk = store.next_chunk(feed, 1, u64::MAX).expect("a chunk").expect("one");
-    assert_eq!((chunk.records[0].rows, chunk.records[0].payload.as_slice()), (1, b"b".as_slice()));
 }
