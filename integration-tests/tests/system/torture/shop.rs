@@ -16,6 +16,9 @@ use tidegate_schemas::error::ErrorKind;
 
 use super::ledger::{Known, Ledger, Way};
 
+/// What a push says of rows of an entity that was erased.
+const ERASED: &str = "entity was erased";
+
 /// A server is ready again in this time, and once more for each gigabyte it holds.
 const READY: Duration = Duration::from_secs(5);
 
@@ -150,7 +153,11 @@ impl Shop {
         let came_before = ledger.sends(batch, Way::Push);
         let orders = &self.batches[batch];
         let pushed = orders::try_push(client, &format!("batch-{batch}"), orders).await?;
-        let (all, taken) = (orders.len() as u64, (pushed.accepted, pushed.duplicates));
+        // Of who was erased nothing is taken again.
+        let erased: u64 = pushed.reasons.iter().filter(|bad| bad.reason == ERASED).map(|bad| bad.rows).sum();
+        let of_erased = |order: &&Order| ledger.known().to_erase.contains(&order.customer);
+        assert!(erased == 0 || erased == orders.iter().filter(of_erased).count() as u64, "batch {batch}: {pushed:?}");
+        let (all, taken) = (orders.len() as u64 - erased, (pushed.accepted, pushed.duplicates));
         assert!(taken == (0, all) || taken == (all, 0) && !came_before, "batch {batch}: {pushed:?}");
         ledger.arrived(batch, Way::Push);
         self.look(client, ledger).await

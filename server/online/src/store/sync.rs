@@ -68,6 +68,7 @@ impl Syncs {
     }
 
     /// Syncs that were run since the store was opened.
+    #[cfg(test)]
     pub(super) fn runs(&self) -> u64 {
         self.state.lock().runs
     }
