@@ -31,7 +31,7 @@ pub use reply::{FeatureReply, Number, Packed, Reply, Status, Texts, Values, View
 pub use row::Origin;
 pub use store::{
     Checkpointed, Chunk, Claim, Commit, Corrected, Corrections, Counted, Cursor, Digest, Durability, EntityKey,
-    ErasedRows, EventIds, Extra, Fate, FeedId, FeedStatus, Freed, Grave, Left, Load, LoadPart, Mismatch, OUTBOX_PREFIX,
-    OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released, RowDigest, Rows, Scanned, Scope, Settings, Stats,
-    Store, Ticket, Written, entity_hash,
+    ErasedRows, Erasing, EventIds, Extra, Fate, FeedId, FeedStatus, Freed, Grave, Left, Load, LoadPart, Mismatch,
+    OUTBOX_PREFIX, OutboxRecord, Outgoing, Parity, Progress, Push, Pushed, Released, RowDigest, Rows, Scanned, Scope,
+    Settings, Standing, Stats, Store, Ticket, Written, entity_hash,
 };

@@ -126,7 +126,7 @@ const QUERIES: &[(&str, bool)] = &[
 async fn increments_add_up_to_what_the_whole_gives() {
     let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5_u64);
     let cases = std::env::var("TIDEGATE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(6_u64);
-    for case in seed..seed + cases {
+    for case in seed..seed + cases.min(60) {
         let mut rng = StdRng::seed_from_u64(case);
         let mut world = World::new().await;
         world.append(false, &[("A", 1, 1.0)]).await;

@@ -8,11 +8,13 @@
 //! found in a view by its name and the names of its keys, so that it is refused also where it is one of several.
 //!
 //! An observation of an erased entity whose event time is before the erasure is left out by every write and every load. What
-//! happens to the entity afterwards is a new entity's.
+//! happens to the entity afterwards is a new entity's. While it is being erased nothing tells the new one's rows from the old one's:
+//! who brings rows asks first ([`Store::standings`]) and comes again later.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ahash::HashMap;
+use ahash::{HashMap, HashSet};
 use arrow_array::{Array, ArrayRef};
 use parking_lot::RwLock;
 use rocksdb::{DB, IteratorMode};
@@ -84,6 +86,32 @@ impl EntityKey {
     pub fn grave(&self, at: Micros) -> Result<Grave> {
         let (project, entity, keys) = (self.project.clone(), self.entity.clone(), self.keys.clone());
         Ok(Grave { project, entity, keys, digest: self.digest()?, at })
+    }
+}
+
+/// How a row stands to the erasures of its entity; of several entities the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Standing {
+    /// No erasure is about it.
+    #[default]
+    Free,
+    /// Its entity is being erased, and it happened since that began: it can be taken when that is done.
+    BeingErased,
+    /// Its entity was erased after it happened, or is being: it is not taken any more.
+    Erased,
+}
+
+/// An erasure under way, from its grave until this is dropped.
+#[derive(Debug)]
+#[must_use = "the erasure counts as done when this is dropped"]
+pub struct Erasing {
+    graves: Arc<Graves>,
+    grave: Grave,
+}
+
+impl Drop for Erasing {
+    fn drop(&mut self) {
+        self.graves.ground(&self.grave, |ground| ground.open.remove(&self.grave.digest));
     }
 }
 
@@ -171,6 +199,18 @@ pub(crate) struct Graves {
 struct Ground {
     keys: Vec<Column>,
     erased: HashMap<[u8; DIGEST], Micros>,
+    /// Those that are being erased.
+    open: HashSet<[u8; DIGEST]>,
+}
+
+impl Ground {
+    fn standing(&self, digest: &[u8; DIGEST], event: Option<Micros>) -> Standing {
+        match (self.erased.get(digest), event) {
+            (Some(at), Some(event)) if event < *at => Standing::Erased,
+            (Some(_), Some(_)) if self.open.contains(digest) => Standing::BeingErased,
+            _ => Standing::Free,
+        }
+    }
 }
 
 impl Graves {
@@ -193,14 +233,20 @@ impl Graves {
     }
 
     fn add(&self, grave: &Grave) {
-        let mut projects = self.by_project.write();
-        let ground = projects.entry(grave.project.clone()).or_default().entry(grave.entity.clone()).or_default();
-        ground.keys.clone_from(&grave.keys);
-        let at = ground.erased.entry(grave.digest).or_insert(grave.at);
-        *at = grave.at.max(*at);
-        drop(projects);
+        self.ground(grave, |ground| {
+            ground.keys.clone_from(&grave.keys);
+            let at = ground.erased.entry(grave.digest).or_insert(grave.at);
+            *at = grave.at.max(*at);
+        });
         self.dug.fetch_add(1, Ordering::AcqRel);
         self.any.store(true, Ordering::Release);
+    }
+
+    /// Changes the ground that a grave is in.
+    fn ground<T>(&self, grave: &Grave, change: impl FnOnce(&mut Ground) -> T) -> T {
+        let mut projects = self.by_project.write();
+        let entities = projects.entry(grave.project.clone()).or_default();
+        change(entities.entry(grave.entity.clone()).or_default())
     }
 
     /// When the entity of a grave was erased before, if it was.
@@ -219,18 +265,18 @@ impl Graves {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn count(&self, refused: &[bool]) {
-        self.refused.fetch_add(refused.iter().filter(|refused| **refused).count() as u64, Ordering::Relaxed);
+    fn count(&self, refused: usize) {
+        self.refused.fetch_add(refused as u64, Ordering::Relaxed);
     }
 
-    /// Marks the rows of erased entities. `columns` are the names that the entities' keys have in the rows.
-    fn mark(
+    /// Tells how each row stands, by its number. `find` gives the columns that have the entity's keys, by their names.
+    fn tell(
         &self,
-        project: &str,
-        entity: &str,
+        (project, entity): (&str, &str),
+        rows: usize,
         find: impl Fn(&str) -> Option<ArrayRef>,
         event: impl Fn(usize) -> Option<Micros>,
-        refused: &mut [bool],
+        mut told: impl FnMut(usize, Standing),
     ) -> Result<()> {
         let projects = self.by_project.read();
         let Some(ground) = projects.get(project).and_then(|entities| entities.get(entity)) else { return Ok(()) };
@@ -238,10 +284,7 @@ impl Graves {
             return Ok(());
         };
         let digests = Digests::new(project, entity, &ground.keys, arrays.iter())?;
-        for (row, refused) in refused.iter_mut().enumerate().filter(|(_, refused)| !**refused) {
-            let at = ground.erased.get(&digests.of(row));
-            *refused = at.is_some_and(|at| event(row).is_some_and(|event| event < *at));
-        }
+        (0..rows).for_each(|row| told(row, ground.standing(&digests.of(row), event(row))));
         Ok(())
     }
 }
@@ -278,29 +321,30 @@ impl Store {
         entities.map(|(entity, ground)| (entity.clone(), ground.keys.clone())).collect()
     }
 
-    /// Which rows of a batch are of an entity that was erased after they happened: `keys` are the entity's, in order. Rows
-    /// without a key or an event time are of none.
+    /// How the rows of a batch stand to the erasures of an entity: `keys` are the entity's, in order. Rows without an event time are
+    /// free.
     ///
     /// # Errors
     /// Keys of wrong number or type.
-    pub fn is_erased(
+    pub fn standings(
         &self,
         project: &str,
         entity: &str,
         keys: &[ArrayRef],
         event: impl Fn(usize) -> Option<Micros>,
-    ) -> Result<Vec<bool>> {
+    ) -> Result<Vec<Standing>> {
         let graves = &self.inner.graves;
-        let mut refused = vec![false; keys.first().map_or(0, |keys| keys.len())];
+        let rows = keys.first().map_or(0, |keys| keys.len());
+        let mut standings = vec![Standing::default(); rows];
         let names: Vec<String> = {
             let projects = graves.by_project.read();
             let ground = projects.get(project).and_then(|entities| entities.get(entity));
             ground.map(|ground| ground.keys.iter().map(|key| key.name.clone()).collect()).unwrap_or_default()
         };
         let find = |name: &str| keys.get(names.iter().position(|known| known == name)?).cloned();
-        graves.mark(project, entity, find, event, &mut refused)?;
-        graves.count(&refused);
-        Ok(refused)
+        graves.tell((project, entity), rows, find, event, |row, standing| standings[row] = standing)?;
+        graves.count(standings.iter().filter(|standing| **standing == Standing::Erased).count());
+        Ok(standings)
     }
 
     /// Digs a grave: from here on nothing of the entity with an earlier event time is taken. Durable when it returns, and seen by
@@ -319,6 +363,17 @@ impl Store {
         inner.graves.add(&grave);
         Ok(())
     }
+
+    /// Digs a grave as [`Store::bury`] does, for an erasure that goes on from there: until what it gives is dropped, rows of the entity
+    /// that happened since are being erased.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn begin_erasure(&self, grave: Grave) -> Result<Erasing> {
+        self.bury(&grave)?;
+        self.inner.graves.ground(&grave, |ground| ground.open.insert(grave.digest));
+        Ok(Erasing { graves: self.inner.graves.clone(), grave })
+    }
 }
 
 impl Inner {
@@ -335,16 +390,21 @@ impl Inner {
             None => vec![false; rows.event.len()],
         };
         if buried {
-            let entities = self.entity_types.read().get(&view.entity_type).map(|known| known.entities.clone());
+            let (entities, mut count) =
+                (self.entity_types.read().get(&view.entity_type).map(|known| known.entities.clone()), 0);
             for entity in entities.unwrap_or_default() {
                 let find = |name: &str| {
                     let at = view.keys.iter().position(|key| key.name == name)?;
                     rows.keys.get(at).cloned()
                 };
                 let event = |row: usize| rows.event.is_valid(row).then(|| rows.event.value(row));
-                self.graves.mark(&view.project, &entity, find, event, &mut refused)?;
+                self.graves.tell((&view.project, &entity), rows.event.len(), find, event, |row, standing| {
+                    let erased = standing == Standing::Erased && !refused[row];
+                    count += usize::from(erased);
+                    refused[row] |= erased;
+                })?;
             }
-            self.graves.count(&refused);
+            self.graves.count(count);
         }
         Ok(refused.contains(&true).then_some(refused))
     }

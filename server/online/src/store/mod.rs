@@ -66,7 +66,7 @@ pub use correct::{Corrected, Corrections};
 pub use erase::ErasedRows;
 pub use events::{Claim, EventIds, Fate, RowDigest, Scope, entity_hash};
 pub use feed::{Counted, FeedId, OUTBOX_PREFIX};
-pub use graves::{EntityKey, Grave};
+pub use graves::{EntityKey, Erasing, Grave, Standing};
 pub use load::{Load, Part as LoadPart};
 pub use outbox::{Chunk, FeedStatus, Left, OutboxRecord, Outgoing};
 pub use parity::{Mismatch, Parity};
@@ -124,7 +124,7 @@ pub(crate) struct Inner {
     pub(crate) block_cache: Cache,
     pub(crate) cache: EntityCache,
     /// What writes must leave out.
-    graves: graves::Graves,
+    graves: Arc<graves::Graves>,
     retention: retention::Retention,
     pub(crate) stripes: Stripes,
     /// The same for event ids.

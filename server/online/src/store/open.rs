@@ -78,7 +78,7 @@ impl Store {
         let identity = token::identity(path)?;
         let metadata = Metadata::read(&db)?;
         let feeds = Feeds::new(metadata.feeds);
-        let graves = Graves::read(&db)?;
+        let graves = Arc::new(Graves::read(&db)?);
         let inner = Arc::new(Inner {
             path: path.to_owned(),
             db,

@@ -1,7 +1,8 @@
 //! Erasing an entity everywhere, with a receipt.
 //!
 //! ```text
-//! grave      from here on nothing of the entity with an earlier event time is taken, on any path
+//! grave      from here on nothing of the entity with an earlier event time is taken, on any path; pushes of later ones are refused
+//!            until its rows are gone
 //! settle     pushes that began before are waited for, and what they left in outboxes goes to its tables
 //! tables     its rows go from every version of every managed table, of those that queries fill, and of `_quarantine`
 //! online     its rows go from every view
@@ -22,7 +23,7 @@ use arrow::util::display::array_value_to_string;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidegate_offline::table::{ErasedTable, Erasure, Guard, Table, ToldBy};
-use tidegate_online::{Commit, EntityKey};
+use tidegate_online::{Commit, EntityKey, Erasing};
 use tidegate_schemas::catalog::{Catalog, nearest};
 use tidegate_schemas::definition::{Column, FeatureView, Location, Source};
 use tidegate_schemas::digest;
@@ -161,13 +162,14 @@ fn entity_key(catalog: &Catalog, request: &EraseRequest) -> Result<EntityKey> {
 impl Work {
     async fn run(mut self) -> Result<()> {
         self.claim_views().await?;
-        self.bury().await?;
+        let erasing = self.bury().await?;
         reach(Failpoint::AfterGrave);
         self.settle().await?;
         let thinned = self.erase_tables().await?;
         self.erase_quarantined().await?;
         reach(Failpoint::BeforeOnlineErasure);
         self.erase_online().await?;
+        drop(erasing);
         self.advance().await?;
         self.claims.clear();
         self.refresh_others(&thinned).await?;
@@ -209,9 +211,9 @@ impl Work {
         Ok(())
     }
 
-    async fn bury(&self) -> Result<()> {
+    async fn bury(&self) -> Result<Erasing> {
         let (store, grave) = (self.service.online.clone(), self.key.grave(self.receipt.erased_at)?);
-        blocking(move || Ok(store.bury(&grave)?)).await
+        blocking(move || Ok(store.begin_erasure(grave)?)).await
     }
 
     /// Waits for pushes that began before the grave was dug, and brings what waits to its tables: no row of the entity is left in an

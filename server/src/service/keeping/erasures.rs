@@ -1,4 +1,5 @@
-//! What keeps erased entities out of managed tables: every append asks which of its rows are of one.
+//! What keeps erased entities out of managed tables: every append asks which of its rows are of one. Pushes ask too, and wait outside
+//! while an entity of theirs is being erased.
 
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use arrow::compute::{CastOptions, cast_with_options, filter, is_not_null};
 use arrow::datatypes::TimestampMicrosecondType;
 use serde_json::Value;
 use tidegate_offline::table::Guard;
-use tidegate_online::Store;
+use tidegate_online::{Standing, Store};
 use tidegate_schemas::catalog::Catalog;
 use tidegate_schemas::definition::{Column, FeatureView};
+use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::time::Micros;
 use tidegate_schemas::types::DataType;
 
@@ -53,11 +55,40 @@ impl Erasures {
     /// Which rows of a batch are of erased entities and happened before they were erased, as far as is known: a row whose time can't be
     /// told did. Rows without a key are of none. Keys may have the types that they came with.
     pub(in crate::service) fn refused(&self, project: &str, source: &str, batch: &RecordBatch) -> Result<Vec<bool>> {
-        let mut refused = vec![false; batch.num_rows()];
+        let standings = self.standings(project, source, batch)?;
+        Ok(standings.into_iter().map(|standing| standing == Standing::Erased).collect())
+    }
+
+    /// The same for a push, whose rows lookups see at once: what comes to an entity that is being erased would be taken for what was
+    /// there before.
+    ///
+    /// # Errors
+    /// `Unavailable` where a row is of such an entity; nothing of the push may be written.
+    pub(in crate::service) fn refused_in_push(
+        &self,
+        project: &str,
+        source: &str,
+        batch: &RecordBatch,
+    ) -> Result<Vec<bool>> {
+        let standings = self.standings(project, source, batch)?;
+        match standings.iter().position(|standing| *standing == Standing::BeingErased) {
+            None => Ok(standings.into_iter().map(|standing| standing == Standing::Erased).collect()),
+            Some(row) => {
+                let message = format!(
+                    "row {row} for source `{source}` is of an entity that is being erased, so nothing was written; push again when \
+                     that is done, or leave out the entity's rows"
+                );
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+        }
+    }
+
+    fn standings(&self, project: &str, source: &str, batch: &RecordBatch) -> Result<Vec<Standing>> {
+        let mut standings = vec![Standing::Free; batch.num_rows()];
         let buried = self.store.buried(project);
-        let Some(known) = self.registry.cached(project).filter(|_| !buried.is_empty()) else { return Ok(refused) };
+        let Some(known) = self.registry.cached(project).filter(|_| !buried.is_empty()) else { return Ok(standings) };
         let Some(event_time) = known.catalog.sources.get(source).map(|source| source.event_time.clone()) else {
-            return Ok(refused);
+            return Ok(standings);
         };
         let event = batch.column_by_name(&event_time).and_then(|times| lenient(times, &DataType::Timestamp));
         for (entity, keys) in buried {
@@ -65,14 +96,17 @@ impl Erasures {
                 let cast = |(name, key): (&String, &Column)| lenient(batch.column_by_name(name)?, &widest(key));
                 let columns: Option<Vec<ArrayRef>> = columns.iter().zip(&keys).map(cast).collect();
                 if let Some(columns) = columns {
-                    self.mark((project, &entity), &columns, event.as_ref(), &mut refused)?;
+                    self.mark((project, &entity), &columns, event.as_ref(), &mut standings)?;
                 }
             }
         }
-        Ok(refused)
+        Ok(standings)
     }
 
-    /// The same of a row that is a JSON object and nothing better.
+    /// Whether a row that is a JSON object and nothing better is of one.
+    ///
+    /// # Errors
+    /// As [`Self::refused_in_push`].
     pub(in crate::service) fn is_refused(&self, project: &str, source: &str, row: &str) -> Result<bool> {
         let Ok(Value::Object(fields)) = serde_json::from_str(row) else { return Ok(false) };
         let columns: Vec<(String, ArrayRef)> =
@@ -80,7 +114,7 @@ impl Erasures {
         if columns.is_empty() {
             return Ok(false);
         }
-        Ok(self.refused(project, source, &RecordBatch::try_from_iter(columns)?)?.contains(&true))
+        Ok(self.refused_in_push(project, source, &RecordBatch::try_from_iter(columns)?)?.contains(&true))
     }
 
     fn mark(
@@ -88,9 +122,9 @@ impl Erasures {
         (project, entity): (&str, &str),
         keys: &[ArrayRef],
         event: Option<&ArrayRef>,
-        refused: &mut [bool],
+        standings: &mut [Standing],
     ) -> Result<()> {
-        let mut whole = BooleanArray::from(vec![true; refused.len()]);
+        let mut whole = BooleanArray::from(vec![true; standings.len()]);
         for key in keys {
             whole = and(&whole, &is_not_null(key)?)?;
         }
@@ -101,9 +135,10 @@ impl Erasures {
             let known = event.filter(|event| event.is_valid(row));
             Some(known.map_or(Micros::MIN, |event| event.value(row)))
         };
-        let found = self.store.is_erased(project, entity, &present, time)?;
-        let rows = (0..refused.len()).filter(|&row| whole.value(row));
-        rows.zip(found).filter(|(_, found)| *found).for_each(|(row, _)| refused[row] = true);
+        let found = self.store.standings(project, entity, &present, time)?;
+        let rows = (0..standings.len()).filter(|&row| whole.value(row));
+        // One that was erased stays so, whatever its other entities are.
+        rows.zip(found).for_each(|(row, found)| standings[row] = standings[row].max(found));
         Ok(())
     }
 }

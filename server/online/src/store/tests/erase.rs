@@ -173,7 +173,7 @@ fn a_refresh_that_began_before_an_erasure_is_not_put_in_place() {
 /// Random histories of several users with erasures in between, against a model, with the store opened again now and then.
 #[test]
 fn histories_with_erasures_keep_what_the_model_keeps() {
-    for_each_seed(cases(40), |rng, _| {
+    for_each_seed(cases(40).min(400), |rng, _| {
         let mut store = TempStore::new(Settings::default());
         let names: Vec<String> = (0..6).map(|nth| format!("{SECRET}-{nth}")).collect();
         let mut model: Vec<Option<(i64, i64)>> = vec![None; names.len()];

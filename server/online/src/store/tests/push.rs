@@ -328,7 +328,7 @@ fn run(seed: u64) {
 #[test]
 fn random_pushes_equal_the_model() {
     let chosen: Option<u64> = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = chosen.map_or(0..cases(60), |seed| seed..seed + 1);
+    let seeds = chosen.map_or(0..cases(60).min(1_000), |seed| seed..seed + 1);
     seeds.for_each(run);
 }
 

@@ -105,10 +105,14 @@ impl Bench {
 
     /// Pushes rows with an event id for each.
     async fn push(&self, to: PushTo, ids: &[&str], batches: Batches) -> PushOutcome {
+        self.try_push(to, ids, batches).await.unwrap()
+    }
+
+    async fn try_push(&self, to: PushTo, ids: &[&str], batches: Batches) -> Result<PushOutcome> {
         let ids: ArrayRef = Arc::new(StringArray::from(ids.to_vec()));
         let request =
             PushRequest { project: "shop".to_owned(), target: "purchases".to_owned(), to, event_ids: Some(ids) };
-        self.service.push(&self.me, request, batches).await.unwrap()
+        self.service.push(&self.me, request, batches).await
     }
 
     async fn flush(&self, source: &str) {

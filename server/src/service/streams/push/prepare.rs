@@ -3,6 +3,7 @@
 //! ```text
 //! typed     plain numbers become the times and dates they stand for
 //! erased    what is of an entity that was erased since it happened    -> told, and kept nowhere
+//!           one that is being erased                                  -> the whole push is refused
 //! sift      what is null or does not fit                        -> refused
 //! future    what happens too far from now                       -> refused
 //! claim     ids that came before: same content                  -> duplicate
@@ -99,7 +100,7 @@ impl Work {
         let rows = typed(&self.rows, &self.target.rules)?;
         let ids = self.ids(&rows)?;
         let (project, source) = &self.target.of;
-        let erased = self.erasures.refused(project, source, &rows)?;
+        let erased = self.erasures.refused_in_push(project, source, &rows)?;
         let sifter = Sifter::new(&self.target.rules, &rows.schema()).map_err(tidegate_offline::Error::from)?;
         let sifted = sifter.sift(&rows).map_err(tidegate_offline::Error::from)?;
         let mut kept = Kept {

@@ -59,6 +59,13 @@ async fn busy() -> Bench {
     bench
 }
 
+async fn secret_key(bench: &Bench) -> EntityKey {
+    let values = vec![Arc::new(StringArray::from(vec![SECRET])) as ArrayRef];
+    let project = bench.service.project("shop").await.unwrap();
+    let keys = project.catalog.entities["user"].keys.clone();
+    EntityKey { project: "shop".to_owned(), entity: "user".to_owned(), keys, values }
+}
+
 fn quarantined(receipt: &Receipt) -> Vec<u64> {
     receipt.tables.iter().filter(|table| table.source == QUARANTINE).map(|table| table.rows).collect()
 }
@@ -82,6 +89,10 @@ impl Bench {
 
     /// What comes from a topic and is no row.
     async fn poison(&self, entries: &[(&str, &str)]) -> PushOutcome {
+        self.try_poison(entries).await.unwrap()
+    }
+
+    async fn try_poison(&self, entries: &[(&str, &str)]) -> Result<PushOutcome> {
         let entry = |(content, detail): &(&str, &str)| Entry {
             reason: "message can't be decoded",
             detail: (*detail).to_owned(),
@@ -91,7 +102,7 @@ impl Bench {
         let came = Came { origin: "kafka", topic: "t".to_owned(), poison, ..Came::default() };
         let none = purchases(&[]).collect().await.unwrap().remove(0);
         let project = self.service.project("shop").await.unwrap();
-        self.service.take_rows(&project, "purchases", none, came).await.unwrap()
+        self.service.take_rows(&project, "purchases", none, came).await
     }
 }
 
@@ -185,10 +196,7 @@ async fn a_late_event_is_refused_by_every_way_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outbox_brings_no_row_that_was_pushed_before_its_entity_was_erased() {
     let bench = busy().await;
-    let values = vec![Arc::new(StringArray::from(vec![SECRET])) as ArrayRef];
-    let project = bench.service.project("shop").await.unwrap();
-    let keys = project.catalog.entities["user"].keys.clone();
-    let key = EntityKey { project: "shop".to_owned(), entity: "user".to_owned(), keys, values };
+    let key = secret_key(&bench).await;
     bench.service.online.bury(&key.grave(50 * HOUR).unwrap()).unwrap();
     bench.flush("purchases").await;
     let count = format!("SELECT count(*) FROM sources.purchases WHERE user_id = '{SECRET}'");
@@ -200,9 +208,8 @@ async fn an_outbox_brings_no_row_that_was_pushed_before_its_entity_was_erased() 
 async fn an_erasure_that_was_cut_short_computes_views_of_others_when_it_is_asked_for_again() {
     let bench = shop().await;
     let project = bench.service.project("shop").await.unwrap();
-    let value: ArrayRef = Arc::new(StringArray::from(vec![SECRET]));
-    let (keys, values) = (project.catalog.entities["user"].keys.clone(), vec![value.clone()]);
-    let key = EntityKey { project: "shop".to_owned(), entity: "user".to_owned(), keys, values };
+    let key = secret_key(&bench).await;
+    let value = key.values[0].clone();
     // Up to where the table is done.
     bench.service.online.bury(&key.grave(50 * HOUR).unwrap()).unwrap();
     let told_by = ToldBy::Keys(vec![vec![("user_id".to_owned(), value)]]);
@@ -213,6 +220,59 @@ async fn an_erasure_that_was_cut_short_computes_views_of_others_when_it_is_asked
     let receipt = bench.erase(SECRET).await;
     assert_eq!(receipt.refreshed, ["by_shop"]);
     assert_eq!(bench.value("by_shop:earned", &[("shop_id", "north")]), Some(10.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entity_that_is_being_erased_takes_no_push() {
+    let bench = busy().await;
+    let key = secret_key(&bench).await;
+    let erasing = bench.service.online.begin_erasure(key.grave(50 * HOUR).unwrap()).unwrap();
+    let of = |user: &'static str| purchases(&[("ann", "north", 50, 1.0), (user, "north", 50, 2.0)]);
+    for to in [PushTo::Both, PushTo::Online, PushTo::Offline] {
+        let refused = bench.try_push(to, &["n1", "n2"], of(SECRET)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
+        let told = refused.to_string();
+        assert!(told.contains("row 1 ") && told.contains("being erased") && !told.contains(SECRET), "{told}");
+    }
+    assert_eq!(bench.value("lately:bought", &[("user_id", "ann")]), Some(2.0), "nothing of it was written");
+    let whole = format!("{{\"user_id\": \"{SECRET}\", \"at\": {}, \"amount\": []}}", 50 * HOUR);
+    assert_eq!(bench.try_poison(&[(&whole, "a list")]).await.unwrap_err().kind, ErrorKind::Unavailable);
+    // Others push on, and what happened before is left out as ever.
+    let late = purchases(&[("bob", "north", 50, 1.0), (SECRET, "north", 49, 2.0)]);
+    let outcome = bench.push(PushTo::Both, &["b1", "b2"], late).await;
+    assert_eq!((outcome.accepted, told(&outcome)), (1, vec![("entity was erased", 1)]));
+    drop(erasing);
+    assert_eq!(bench.push(PushTo::Both, &["n1", "n2"], of(SECRET)).await.accepted, 2);
+    assert_eq!(bench.value("by_user:spent", &[("user_id", SECRET)]), Some(2.0));
+}
+
+/// Each push of an entity that is erased meanwhile is either gone everywhere or counted everywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_that_race_with_an_erasure_are_everywhere_or_nowhere() {
+    let bench = busy().await;
+    let pushes = async {
+        let mut pushed = 0;
+        loop {
+            let ids = [format!("race:{pushed}")];
+            match bench.try_push(PushTo::Both, &[&ids[0]], purchases(&[(SECRET, "north", 50, f64::from(pushed))])).await
+            {
+                Ok(_) => pushed += 1,
+                Err(error) => assert_eq!(error.kind, ErrorKind::Unavailable, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = bench.erase(SECRET) => {}
+        () = pushes => unreachable!("it goes on"),
+    }
+    bench.push(PushTo::Both, &["after"], purchases(&[(SECRET, "north", 50, 1.0)])).await;
+    bench.flush("purchases").await;
+    bench.bring_up(false).await;
+    let rows = bench.sql_of(&format!("SELECT count(*) FROM sources.purchases WHERE user_id = '{SECRET}'")).await;
+    let counted = bench.value("lately:bought", &[("user_id", SECRET)]).unwrap();
+    assert_eq!(rows, [[counted.to_string()]]);
+    assert!(counted >= 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
