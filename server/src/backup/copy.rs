@@ -20,20 +20,17 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Brings a folder of the data folder over, with all its folders: files whose names `first` chooses, then the others, so that
-    /// what names others never comes without them where others are only added. Files that vanish meanwhile are left out.
+    /// Brings the chosen files of a folder of the data folder over, of all its folders. What names others comes first, so that it
+    /// never comes without them where others are only added. Files that vanish meanwhile are left out.
     pub(crate) fn bring(
         &self,
         data: &Path,
         name: &Path,
-        first: fn(&Path) -> bool,
+        chosen: impl Fn(&Path) -> bool,
         files: &mut Vec<BackedUpFile>,
     ) -> Result<()> {
-        for chosen in [true, false] {
-            // Listed anew: what the first ones name is there by now.
-            for path in listed(data, name)?.into_iter().filter(|path| first(path) == chosen && !is_half(path)) {
-                files.extend(self.file(data, &path)?);
-            }
+        for path in listed(data, name)?.into_iter().filter(|path| chosen(path) && !is_half(path)) {
+            files.extend(self.file(data, &path)?);
         }
         Ok(())
     }

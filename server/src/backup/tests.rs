@@ -19,6 +19,7 @@ fn backup(data: &Path, folder: &Path) -> Manifest {
     let json = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
     for name in ["sealed", "online", "nothing"] {
         target.bring(data, Path::new(name), json, &mut manifest.files).unwrap();
+        target.bring(data, Path::new(name), |path| !json(path), &mut manifest.files).unwrap();
     }
     fs::write(folder.join(MANIFEST), manifest.encode()).unwrap();
     manifest

@@ -66,7 +66,7 @@ pub(super) struct DeltaSource {
     /// One commit at a time from this process: others would only lose the race and try again.
     pub(super) committing: tokio::sync::Mutex<()>,
     /// One compaction at a time from this process.
-    pub(super) compacting: tokio::sync::Mutex<()>,
+    pub(super) compacting: Arc<tokio::sync::Mutex<()>>,
     /// Held by appends and fills while their rows go into files and a commit, alone by an erasure.
     pub(super) appending: tokio::sync::RwLock<()>,
     /// Which rows no append and no fill may bring.
@@ -113,7 +113,7 @@ impl DeltaSource {
             older: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             committing: tokio::sync::Mutex::default(),
-            compacting: tokio::sync::Mutex::default(),
+            compacting: Arc::default(),
             appending: tokio::sync::RwLock::default(),
             guard: std::sync::OnceLock::new(),
         })

@@ -105,7 +105,7 @@ pub fn absolute_path(location: &str) -> Result<PathBuf> {
 }
 
 /// Files that nobody deletes.
-pub struct HeldFiles<'t>(#[expect(dead_code, reason = "dropped at the end")] tokio::sync::MutexGuard<'t, ()>);
+pub struct HeldFiles(#[expect(dead_code, reason = "dropped at the end")] tokio::sync::OwnedMutexGuard<()>);
 
 /// A handle on one source's rows. Cheap to clone; clones share what they know of the log.
 #[derive(Debug, Clone)]
@@ -353,9 +353,9 @@ impl Table {
     }
 
     /// Keeps the files that any version needs until it is dropped: compaction, vacuum and erasure wait.
-    pub async fn hold_files(&self) -> Option<HeldFiles<'_>> {
+    pub async fn hold_files(&self) -> Option<HeldFiles> {
         match &self.source {
-            Source::Delta(table) => Some(HeldFiles(table.compacting.lock().await)),
+            Source::Delta(table) => Some(HeldFiles(table.compacting.clone().lock_owned().await)),
             Source::Parquet(_) => None,
         }
     }

@@ -1,11 +1,24 @@
 //! Backups beside the running server.
+//!
+//! ```text
+//! tables     their files are held: no compaction and no vacuum until the end
+//! outboxes   held: no pushed row goes to its table
+//!   online     the checkpoint
+//!   records    definitions, sealed sets, receipts
+//!   commits    of all tables, those that queries fill before those that they read
+//! the other files of tables
+//! ```
+//! So no table of a backup has a pushed row, or a topic's message, that its online tier does not know of: what comes again after a
+//! restore is taken once. Where tables are newer than the online tier all the same, rows were ingested, and its cursors tell.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
+use tidegate_offline::table::HeldFiles;
 use tidegate_online::Checkpointed;
-use tidegate_schemas::definition::Location;
+use tidegate_schemas::definition::{Location, Source};
 use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::failpoint::{Failpoint, reach};
 
@@ -46,6 +59,9 @@ pub enum BackupProgress {
         manifest: Box<Manifest>,
     },
 }
+
+/// The files of managed tables that nobody deletes, by project and source.
+type Held = BTreeMap<(String, String), Option<HeldFiles>>;
 
 /// A backup under way.
 struct Work {
@@ -129,13 +145,23 @@ impl Work {
     }
 
     async fn fill(&mut self) -> Result<()> {
+        let mut held = Held::new();
+        // Whoever has them is waited for before pushes wait.
+        self.hold(&mut held).await?;
+        let outboxes = self.service.pushes.hold_outboxes().await;
         self.online().await?;
         reach(Failpoint::MidBackup);
         for name in RECORDS {
-            self.bring(PathBuf::from(name), |path| path.extension().is_some_and(|extension| extension == "json"))
-                .await?;
+            self.bring(name.into(), is_json).await?;
+            self.bring(name.into(), |path| !is_json(path)).await?;
         }
-        self.tables().await?;
+        self.hold(&mut held).await?;
+        self.commits().await?;
+        drop(outboxes);
+        if self.manifest.with_tables {
+            self.bring(TABLES.into(), |path| !is_commit(path)).await?;
+        }
+        drop(held);
         let (half, whole, manifest) = (self.half.clone(), self.whole.clone(), self.manifest.clone());
         blocking(move || {
             let path = half.join(MANIFEST);
@@ -209,44 +235,70 @@ impl Work {
         views
     }
 
-    /// Managed tables, each while nobody deletes files of it. Commits come first: what they name is there by then.
-    async fn tables(&mut self) -> Result<()> {
-        for project in self.service.registry.known() {
+    /// The managed tables that the backup is to have.
+    fn managed(&self) -> Vec<(String, Arc<Source>)> {
+        let mut managed = Vec::new();
+        for project in self.service.registry.known().into_iter().filter(|_| self.manifest.with_tables) {
             let Some(known) = self.service.registry.cached(&project) else { continue };
-            for source in known.catalog.sources.values() {
-                if let Location::Delta(place) | Location::Parquet(place) = &source.location {
-                    self.manifest.outside.push(format!("{project}/{}: {place}", source.name));
-                    continue;
-                }
-                if !self.manifest.with_tables || !self.service.tables.is_there(&project, source) {
-                    continue;
-                }
-                let table = self.service.tables.open(&project, source).await?;
-                let _held = table.hold_files().await;
-                let version = table.snapshot(None).await?.version;
-                self.bring(Path::new(TABLES).join(&project).join(&source.name), is_commit).await?;
-                let (project, source) = (project.clone(), source.name.clone());
-                self.manifest.tables.push(BackedUpTable { project, source, version });
-            }
-            if self.manifest.with_tables {
-                for name in self.service.tables.folders(&project) {
-                    if known.catalog.sources.get(&name).is_none_or(|source| source.location != Location::Managed) {
-                        self.bring(Path::new(TABLES).join(&project).join(&name), is_commit).await?;
-                    }
-                }
+            let there = |source: &&Arc<Source>| {
+                source.location == Location::Managed && self.service.tables.is_there(&project, source)
+            };
+            managed
+                .extend(known.catalog.sources.values().filter(there).map(|source| (project.clone(), source.clone())));
+        }
+        managed
+    }
+
+    async fn hold(&self, held: &mut Held) -> Result<()> {
+        for (project, source) in self.managed() {
+            let name = (project, source.name.clone());
+            if !held.contains_key(&name) {
+                let table = self.service.tables.open(&name.0, &source).await?;
+                held.insert(name, table.hold_files().await);
             }
         }
         Ok(())
     }
 
-    async fn bring(&mut self, name: PathBuf, first: fn(&Path) -> bool) -> Result<()> {
+    /// The commits of all tables, and which version of the managed ones they make at least.
+    async fn commits(&mut self) -> Result<()> {
+        for project in self.service.registry.known() {
+            let Some(known) = self.service.registry.cached(&project) else { continue };
+            for source in known.catalog.sources.values() {
+                if let Location::Delta(place) | Location::Parquet(place) = &source.location {
+                    self.manifest.outside.push(format!("{project}/{}: {place}", source.name));
+                }
+            }
+        }
+        if !self.manifest.with_tables {
+            return Ok(());
+        }
+        let managed = self.managed();
+        for (project, source) in &managed {
+            let table = self.service.tables.open(project, source).await?;
+            let version = table.snapshot(None).await?.version;
+            let (project, source) = (project.clone(), source.name.clone());
+            self.manifest.tables.push(BackedUpTable { project, source, version });
+        }
+        let folders: Vec<PathBuf> =
+            managed.iter().map(|(project, source)| Path::new(TABLES).join(project).join(&source.name)).collect();
+        let others = folders.clone();
+        let is_other = move |path: &Path| is_commit(path) && !others.iter().any(|folder| path.starts_with(folder));
+        self.bring(TABLES.into(), is_other).await?;
+        for folder in folders {
+            self.bring(folder, is_commit).await?;
+        }
+        Ok(())
+    }
+
+    async fn bring(&mut self, name: PathBuf, chosen: impl Fn(&Path) -> bool + Send + 'static) -> Result<()> {
         if self.registration.is_stopping() {
             return Err(Error::new(ErrorKind::Unavailable, "the server stops, and nothing of the backup is kept"));
         }
         let (data, half, told) = (self.data(), self.half.clone(), self.told());
         let files = blocking(move || {
             let mut files = Vec::new();
-            Target { folder: &half, told: &told }.bring(&data, &name, first, &mut files)?;
+            Target { folder: &half, told: &told }.bring(&data, &name, chosen, &mut files)?;
             Ok(files)
         })
         .await?;
@@ -269,6 +321,10 @@ impl Work {
             reports.try_send(BackupProgress::Copied { files: so_far.0, bytes: so_far.1 });
         }
     }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
 }
 
 fn is_commit(path: &Path) -> bool {

@@ -114,7 +114,9 @@ impl Tidegate {
 
     async fn flush_locked(&self, project: &Arc<Versioned>, name: &str, feed: FeedId, up_to: u64) -> Result<Brought> {
         let mut brought = Brought::default();
-        while let Some(chunk) = self.next_chunk(feed, up_to).await? {
+        loop {
+            let _no_backup = self.pushes.outboxes.read().await;
+            let Some(chunk) = self.next_chunk(feed, up_to).await? else { return Ok(brought) };
             let (table, rules) = self.feed_table(project, name).await?;
             let appended = match self.bring(&table, rules.clone(), &chunk).await {
                 // It comes again, with the rows that the table can take.
@@ -135,7 +137,6 @@ impl Tidegate {
             self.telemetry.flushed(rows);
             tracing::debug!(feed = name, version, rows, already, "a chunk of the outbox is in its table");
         }
-        Ok(brought)
     }
 
     /// The project's table of rows that could not be taken, where there were any.

@@ -123,6 +123,8 @@ pub(in crate::service) struct Pushes {
     max_wait: Duration,
     /// Held by each push from looking for what was erased to its write; alone by an erasure, which waits for those.
     pub(in crate::service) under_way: Arc<RwLock<()>>,
+    /// Held by each flush while a chunk goes to its table; alone by a backup, whose tables have no row that its outboxes have not.
+    outboxes: Arc<tokio::sync::RwLock<()>>,
     /// Something may be due for its table.
     pub(in crate::service) flush: Notify,
     /// One flush of a feed at a time.
@@ -137,10 +139,16 @@ impl Pushes {
             places: Arc::new(Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             max_wait: settings.max_wait,
             under_way: Arc::default(),
+            outboxes: Arc::default(),
             flush: Notify::new(),
             flushing: Mutex::default(),
             failed: Mutex::default(),
         }
+    }
+
+    /// Keeps what waits in outboxes there until it is dropped.
+    pub(in crate::service) async fn hold_outboxes(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        self.outboxes.clone().write_owned().await
     }
 
     fn lock_of(&self, feed: FeedId) -> Arc<tokio::sync::Mutex<()>> {

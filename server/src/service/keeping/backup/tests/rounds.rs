@@ -8,6 +8,7 @@
 //! ```
 
 use super::*;
+use crate::service::push::Came;
 use crate::service::tests::bench::{Dice, LATE};
 use crate::service::{Principal, PushRequest, PushTo};
 
@@ -115,6 +116,70 @@ async fn check(bench: &Bench, model: &Model) {
     }
     let parity: Vec<_> = bench.service.parity(&bench.me, "flights", &[]).await.unwrap().try_collect().await.unwrap();
     assert!(parity.iter().all(|view| view.parity.holds() && view.parity.ahead == 0), "{parity:?}");
+}
+
+/// Where a topic is read on.
+const POSITION: &[u8] = b"topic";
+
+fn position(bench: &Bench) -> i64 {
+    let stored = bench.service.online.extra(POSITION).unwrap();
+    stored.map_or(0, |stored| i64::from_le_bytes(stored.try_into().unwrap()))
+}
+
+/// Takes the message that comes next.
+async fn take_message(bench: &Bench) {
+    let nth = position(bench);
+    let rows = weather(&[("JFK", nth, nth as f64)]).collect().await.unwrap().remove(0);
+    let next = (nth + 1).to_le_bytes().to_vec();
+    let came = Came { origin: "kafka", positions: vec![(POSITION.to_vec(), next)], ..Came::default() };
+    let project = bench.service.project("flights").await.unwrap();
+    bench.service.take_rows(&project, "weather", rows, came).await.unwrap();
+}
+
+/// A topic is read, and its outbox flushed, all the while that backups are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_there_once_after_a_restore() {
+    const MESSAGES: i64 = 400;
+    let bench = Bench::new().await;
+    bench.apply(&definitions()).await.unwrap();
+    bench.clock.set(LATE);
+    bring_up(&bench, true).await;
+    let backups = number("TIDEGATE_RESTORES", 3);
+    let backup = async {
+        let mut made = Vec::new();
+        for nth in 0..backups {
+            made.push(bench.back_up(&format!("b{nth}"), false).await.unwrap().0);
+        }
+        made
+    };
+    let reading = async {
+        loop {
+            take_message(&bench).await;
+        }
+    };
+    let flushing = async {
+        loop {
+            flush(&bench).await;
+        }
+    };
+    let made = tokio::select! {
+        made = backup => made,
+        () = reading => unreachable!("it reads on"),
+        () = flushing => unreachable!("it flushes on"),
+    };
+    for path in made {
+        let (restored, _) = Bench::of(&path).await;
+        restored.clock.set(LATE);
+        let end = position(&restored).max(MESSAGES);
+        while position(&restored) < end {
+            take_message(&restored).await;
+        }
+        flush(&restored).await;
+        bring_up(&restored, false).await;
+        let rows = restored.sql("SELECT count(*), count(DISTINCT temp) FROM sources.weather").await.unwrap();
+        assert_eq!(rows, [[end.to_string(), end.to_string()]]);
+        assert_eq!(served(&restored, "origin_counts:readings"), [Some(end as f64), Some(0.0), Some(0.0)]);
+    }
 }
 
 async fn stopped(bench: Bench) -> tempfile::TempDir {
