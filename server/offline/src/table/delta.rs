@@ -126,7 +126,7 @@ impl DeltaSource {
         required: &BTreeSet<String>,
     ) -> Result<Self> {
         let wanted = schema::defined(columns, required);
-        if !path.join("_delta_log").is_dir() {
+        if !has_commits(path) {
             create(name, path, &wanted).await?;
         }
         let table = Self::open(name, path, Access::Write).await?;
@@ -140,7 +140,7 @@ impl DeltaSource {
 
     pub(super) async fn open_filled(name: &str, path: &Path, columns: Option<&[Column]>) -> Result<Self> {
         if let Some(columns) = columns
-            && !path.join("_delta_log").is_dir()
+            && !has_commits(path)
         {
             create(name, path, &schema::defined(columns, &BTreeSet::new())).await?;
         }
@@ -332,6 +332,16 @@ fn same_type(stored: &arrow::datatypes::DataType, wanted: &arrow::datatypes::Dat
     schema::reads_as(stored, wanted) && schema::reads_as(wanted, stored)
 }
 
+/// Whether a table is in a folder: its log has a commit or a checkpoint. One without was begun and never made.
+pub(super) fn has_commits(path: &Path) -> bool {
+    let entries = path.join("_delta_log").read_dir().into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| {
+        let name = name.to_string_lossy();
+        let numbered = name.as_bytes().first().is_some_and(u8::is_ascii_digit);
+        numbered && (name.ends_with(".json") || name.ends_with(".parquet"))
+    })
+}
+
 async fn create(name: &str, path: &Path, wanted: &SchemaRef) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::Io { doing: "making a table's folder", source })?;
     let created = deltalake::operations::create::CreateBuilder::new()
@@ -343,7 +353,7 @@ async fn create(name: &str, path: &Path, wanted: &SchemaRef) -> Result<()> {
     match created {
         Ok(_) => Ok(()),
         // Another process made it between the look and the commit.
-        Err(_) if path.join("_delta_log").join(format!("{:020}.json", 0)).is_file() => Ok(()),
+        Err(_) if has_commits(path) => Ok(()),
         Err(source) => Err(delta_error(name, "creating", source)),
     }
 }

@@ -148,6 +148,15 @@ impl Guard {
 }
 
 impl Table {
+    /// Whether there is a table: of Delta a log with a commit, else a folder.
+    #[must_use]
+    pub fn is_at(location: &Location) -> bool {
+        match location {
+            Location::Delta(path) => delta::has_commits(path),
+            Location::Parquet(path) => path.is_dir(),
+        }
+    }
+
     /// Opens an existing table, to read it. `name` is the source's name, for messages.
     ///
     /// # Errors

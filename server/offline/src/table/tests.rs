@@ -64,6 +64,24 @@ async fn a_table_is_created_appended_to_and_reopened() {
 }
 
 #[tokio::test]
+async fn a_table_whose_making_was_cut_short_is_made_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, runtime, rules) = (folder.path().join("t"), runtime(folder.path()), weather_rules());
+    let log = path.join("_delta_log");
+    std::fs::create_dir_all(&log).unwrap();
+    std::fs::write(log.join(format!(".{:020}.json.0.tmp", 0)), "{").unwrap();
+    let location = Location::Delta(path.clone());
+    assert!(!Table::is_at(&location));
+    let made = table(&path, &rules).await.unwrap();
+    assert!(Table::is_at(&location));
+    append(&made, &runtime, &rules, "a", vec![weather(&[("LGA", 2, 1.0)])]).await.unwrap();
+    let other = folder.path().join("of-a-query");
+    std::fs::create_dir_all(other.join("_delta_log")).unwrap();
+    let filled = Table::open_filled("weather", &Location::Delta(other), Some(&rules.columns)).await.unwrap();
+    assert_eq!(count(&filled).await, 0);
+}
+
+#[tokio::test]
 async fn a_handle_sees_what_another_one_appended() {
     let folder = tempfile::tempdir().unwrap();
     let (path, runtime, rules) = (folder.path().join("t"), runtime(folder.path()), weather_rules());

@@ -93,7 +93,7 @@ impl Tables {
         project: &str,
         columns: &[Column],
     ) -> Result<Option<Table>> {
-        match self.quarantine_location(project).path().join("_delta_log").is_dir() {
+        match Table::is_at(&self.quarantine_location(project)) {
             true => self.quarantine(project, columns).await.map(Some),
             false => Ok(None),
         }
@@ -131,7 +131,7 @@ impl Tables {
     ) -> Result<Table> {
         let location = self.locate(project, source)?;
         let key = (project.to_owned(), source.name.clone());
-        let there = location.path().join("_delta_log").is_dir();
+        let there = Table::is_at(&location);
         if there
             && let Some((known, table)) = self.open.lock().get(&key)
             && *known == location
@@ -146,7 +146,7 @@ impl Tables {
 
     /// Whether a managed table's folder is there.
     pub(in crate::service) fn is_there(&self, project: &str, source: &Source) -> bool {
-        self.locate(project, source).is_ok_and(|location| location.path().join("_delta_log").is_dir())
+        self.locate(project, source).is_ok_and(|location| Table::is_at(&location))
     }
 
     /// The folders of managed tables that a project has, with or without a definition.
