@@ -29,6 +29,12 @@ pub(super) fn identity(store: &Path) -> Result<String> {
 }
 
 impl Store {
+    /// What tells the store from any other, on this machine and elsewhere.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.inner.identity
+    }
+
     /// A token of every write that was acknowledged before the call.
     #[must_use]
     pub fn token(&self) -> String {

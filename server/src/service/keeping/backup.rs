@@ -91,7 +91,8 @@ impl Tidegate {
         let name = if request.name.is_empty() { format!("tidegate-{now}") } else { request.name };
         check_name(&name)?;
         let folder = self.backup_folder();
-        let (whole, half) = (folder.join(&name), folder.join(format!(".{name}.half")));
+        // One for all of this server's backups: what one that was cut short left goes with the next.
+        let (whole, half) = (folder.join(&name), folder.join(format!(".{}.half", self.online.identity())));
         if whole.exists() {
             let message = format!("there is a backup {} already; choose another name", whole.display());
             return Err(Error::new(ErrorKind::AlreadyExists, message));

@@ -96,6 +96,9 @@ async fn names_are_checked_and_nothing_half_stays() {
         let refused = bench.back_up(name, false).await.unwrap_err();
         assert!(refused.message.contains("`backup.folder`"), "{refused}");
     }
+    // What a killed server left.
+    let half = bench.folder.path().join(format!("backups/.{}.half", bench.service.online.identity()));
+    std::fs::create_dir_all(half.join("online")).unwrap();
     bench.back_up("one", false).await.unwrap();
     let taken = bench.back_up("one", false).await.unwrap_err();
     assert_eq!(taken.kind, ErrorKind::AlreadyExists);
