@@ -11,8 +11,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import grpc
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tidegate
 from tidegate import Entity, Feature, FeatureService, FeatureView, Source, Status
@@ -193,3 +195,28 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_a_kill(tmp_path: Path) -> No
         assert acknowledged <= set(table["page"].to_pylist())
         client.materialize(progress=False)
         assert all(view.holds and view.ahead == 0 for view in client.parity())
+
+
+def test_a_column_that_was_widened_is_what_other_readers_find(server: LocalServer) -> None:
+    def visits(kind: str) -> list[Any]:
+        user = Entity("user", keys={"user_id": "int64"})
+        source = Source("visits", event_time="at")
+        return [user, source, FeatureView("seen", entities=[user], source=source, features=[Feature("pages", kind)])]
+
+    def visit(user: int, pages: int) -> dict[str, Any]:
+        return {"user_id": user, "at": T0 + timedelta(minutes=user), "pages": pages}
+
+    project = f"visits_{next(NAMES)}"
+    with server.client(project) as client:
+        client.apply(visits("int32"))
+        client.push("visits", pd.DataFrame([visit(1, 7), visit(2, 8)]).astype({"pages": "int32"}))
+        client.flush("visits")
+        client.apply(visits("int64"), allow_breaking=True)
+        client.push("visits", [visit(3, 1 << 40)])
+        client.flush("visits")
+        found = client.get_online_features({"user_id": [1, 3]}, features=["seen:pages"]).to_dict()
+        assert found["pages"] == [7, 1 << 40]
+    table = deltalake.DeltaTable(server.data_dir / "tables" / project / "visits")
+    assert {field.name: field.type.type for field in table.schema().fields}["pages"] == "long"
+    there = pa.table(table.to_pyarrow_table()).sort_by("user_id")
+    assert there["pages"].to_pylist() == [7, 8, 1 << 40]

@@ -20,8 +20,8 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Brings the chosen files of a folder of the data folder over, of all its folders. What names others comes first, so that it
-    /// never comes without them where others are only added. Files that vanish meanwhile are left out.
+    /// Brings the chosen files of a folder of the data folder over, of all its folders. Files that vanish meanwhile are left out. Where
+    /// files name others that are only added, choose those first: none comes without what it names.
     pub(crate) fn bring(
         &self,
         data: &Path,
@@ -81,10 +81,10 @@ pub(crate) fn listed(root: &Path, name: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file that a write has not given its name yet.
+/// A file that a write has not given its name yet, or a hint at the newest checkpoint of a log, which may not come along.
 fn is_half(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with('.') || name.ends_with(".tmp") || name.contains('#')
+    name.starts_with('.') || name == "_last_checkpoint" || name.ends_with(".tmp") || name.contains('#')
 }
 
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {

@@ -430,7 +430,7 @@ fn refuse_breaking(changes: &[Change]) -> Result<()> {
     Err(Error::new(ErrorKind::Precondition, message))
 }
 
-/// Whether a source's table must be created, widened or checked before a version is written.
+/// Whether a source's table must be created, extended or checked before a version is written.
 fn needs_preparing(old: &Catalog, new: &Catalog, source: &Source) -> bool {
     old.sources.get(&source.name).is_none_or(|before| {
         before.location != source.location

@@ -1,9 +1,10 @@
-//! A Delta table: opening, creating and widening it, and its snapshots.
+//! A Delta table: opening, creating and extending it, and its snapshots.
 //!
 //! delta-rs replays the log; this module turns what it finds into [`Snapshot`]s. The newest snapshot is kept, and a look at
 //! whether the next commit file exists tells cheaply that it still is the newest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -130,12 +131,18 @@ impl DeltaSource {
             create(name, path, &wanted).await?;
         }
         let table = Self::open(name, path, Access::Write).await?;
+        table.extend(columns, required).await?;
+        Ok(table)
+    }
+
+    pub(super) async fn extend(&self, columns: &[Column], required: &BTreeSet<String>) -> Result<()> {
+        let wanted = schema::defined(columns, required);
         for _ in 0..SCHEMA_ATTEMPTS {
-            if table.widen(&wanted).await? {
-                return Ok(table);
+            if self.extend_once(&wanted).await? {
+                return Ok(());
             }
         }
-        Err(Error::Contended { table: name.to_owned() })
+        Err(Error::Contended { table: self.name.clone() })
     }
 
     pub(super) async fn open_filled(name: &str, path: &Path, columns: Option<&[Column]>) -> Result<Self> {
@@ -291,14 +298,15 @@ impl DeltaSource {
         state.transaction_version(&self.log_store, application.to_owned()).await.map_err(failed)
     }
 
-    /// Adds the columns the table lacks and drops what is no longer required; `false` if another writer came first.
-    async fn widen(&self, wanted: &SchemaRef) -> Result<bool> {
+    /// Adds the columns the table lacks and drops what is no longer required; `false` if another writer came first. A column may be
+    /// narrower than it is wanted: the next append widens it ([`super::compact::widen`]).
+    async fn extend_once(&self, wanted: &SchemaRef) -> Result<bool> {
         let (delta, snapshot) = self.newest().await?;
         let mut missing = Vec::new();
         for field in wanted.fields() {
             match snapshot.schema.field_with_name(field.name()) {
                 Err(_) => missing.push(field.as_ref().clone().with_nullable(true)),
-                Ok(stored) if !same_type(stored.data_type(), field.data_type()) => {
+                Ok(stored) if !schema::reads_as(stored.data_type(), field.data_type()) => {
                     return Err(Error::TypeChanged {
                         table: self.name.clone(),
                         column: field.name().clone(),
@@ -327,15 +335,16 @@ impl DeltaSource {
     }
 }
 
-/// Whether two spellings mean one type.
-fn same_type(stored: &arrow::datatypes::DataType, wanted: &arrow::datatypes::DataType) -> bool {
-    schema::reads_as(stored, wanted) && schema::reads_as(wanted, stored)
-}
-
 /// Whether a table is in a folder: its log has a commit or a checkpoint. One without was begun and never made.
 pub(super) fn has_commits(path: &Path) -> bool {
-    let entries = path.join("_delta_log").read_dir().into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name()).any(|name| {
+    let mut entries = match path.join("_delta_log").read_dir() {
+        Ok(entries) => entries,
+        // What can't be looked at may be there.
+        Err(error) => return !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
+    entries.any(|entry| {
+        let Ok(entry) = entry else { return true };
+        let name = entry.file_name();
         let name = name.to_string_lossy();
         let numbered = name.as_bytes().first().is_some_and(u8::is_ascii_digit);
         numbered && (name.ends_with(".json") || name.ends_with(".parquet"))

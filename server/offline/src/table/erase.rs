@@ -256,6 +256,7 @@ impl Eraser {
             operation: DeltaOperation::Delete { predicate: None },
             transactions: vec![Transaction::new(format!("{ERASE_PREFIX}{}", self.erasure.id), snapshot.version + 1)],
             data_change: true,
+            columns: None,
         };
         replace(&self.table, snapshot, &held, files, how).await?;
         Ok((held, done))

@@ -1,7 +1,7 @@
 //! Tables: the Delta log, snapshots with row addresses, appends that happen exactly once.
 //!
 //! [`Table`] is a handle on one source's rows · [`snapshot`] one version of it · `log` reads the history that gives each file
-//! its address · `delta` opens, creates and widens Delta tables · `parquet_folder` lists a folder of Parquet files ·
+//! its address · `delta` opens, creates and extends Delta tables · `parquet_folder` lists a folder of Parquet files ·
 //! [`changes`] says what became of rows between two versions · `identity` tells a table
 //! from another in its place · [`append`] commits checked rows · [`fill`] what a query gave · [`compact`] rewrites small files ·
 //! [`erase`] removes an entity from every file · `vacuum` deletes what that left · `layout` tells how a table lies · [`read`] streams
@@ -180,7 +180,7 @@ impl Table {
     /// Opens a managed table; creates it, or adds the columns it lacks, if needed. `required` columns can't be null.
     ///
     /// # Errors
-    /// A column is stored with another type, a new column is required though rows exist, or as [`Table::open`].
+    /// A column is stored with a type that does not widen to its own, a new column is required though rows exist, or as [`Table::open`].
     pub async fn open_or_create(
         name: &str,
         location: &Location,
@@ -192,6 +192,18 @@ impl Table {
         };
         let source = DeltaSource::open_or_create(name, path, columns, required).await?;
         Ok(Self { source: Source::Delta(Arc::new(source)) })
+    }
+
+    /// Adds the columns that an open managed table lacks; what is open of it goes on. A column may be narrower than it is wanted: the
+    /// next append widens it.
+    ///
+    /// # Errors
+    /// As [`Table::open_or_create`].
+    pub async fn extend(&self, columns: &[Column], required: &BTreeSet<String>) -> Result<()> {
+        match &self.source {
+            Source::Delta(table) if table.writable() => table.extend(columns, required).await,
+            _ => Err(Error::ReadOnly { table: self.name().to_owned() }),
+        }
     }
 
     /// Opens the table that a query fills. With `columns` it is created where it is not there, without rows.

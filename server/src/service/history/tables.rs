@@ -177,7 +177,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Creates or widens a managed table; for any other, checks that it has what the definitions name.
+    /// Creates or extends a managed table; for any other, checks that it has what the definitions name.
     ///
     /// # Errors
     /// A column's type differs, a column is missing, or as [`Self::open`].
@@ -187,9 +187,15 @@ impl Tables {
             let location = self.locate(&catalog.project, source)?;
             let mut required = catalog.key_columns(source);
             required.insert(source.event_time.clone());
+            let key = (catalog.project.clone(), source.name.clone());
+            let open =
+                self.open.lock().get(&key).filter(|(known, _)| *known == location).map(|(_, table)| table.clone());
+            // Who appends, compacts or erases has this handle, and its locks.
+            if let Some(table) = open.filter(|_| Table::is_at(&location)) {
+                return Ok(table.extend(&columns, &required).await?);
+            }
             let table = Table::open_or_create(&source.name, &location, &columns, &required).await?;
             table.guard(self.erasures.guard(&catalog.project, &source.name));
-            let key = (catalog.project.clone(), source.name.clone());
             self.open.lock().insert(key, (location, table));
             return Ok(());
         }

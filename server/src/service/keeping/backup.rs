@@ -1,17 +1,16 @@
 //! Backups beside the running server.
 //!
 //! ```text
-//! tables     their files are held: no compaction and no vacuum until the end
 //! outboxes   held: no pushed row goes to its table
-//!   online     the checkpoint
-//!   records    definitions, sealed sets, receipts
+//!   checkpoint of the online tier
+//!   records    definitions, receipts, what sealed sets are
+//!   tables     their files are held: no compaction and no vacuum until the end
 //!   commits    of all tables, those that queries fill before those that they read
-//! the other files of tables
+//! the other files
 //! ```
 //! So no table of a backup has a pushed row, or a topic's message, that its online tier does not know of: what comes again after a
 //! restore is taken once. Where tables are newer than the online tier all the same, rows were ingested, and its cursors tell.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ use tidegate_schemas::error::ErrorKind;
 use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use crate::backup::copy::{Target, sync_folders};
-use crate::backup::{self, BackedUpFile, BackedUpTable, BackedUpView, MANIFEST, Manifest, ONLINE, RECORDS, TABLES};
+use crate::backup::{self, BackedUpTable, BackedUpView, MANIFEST, Manifest, ONLINE, RECORDS, TABLES};
 use crate::service::erase::blocking;
 use crate::service::work::Reports;
 use crate::service::{Error, Principal, Result, Tidegate};
@@ -60,9 +59,6 @@ pub enum BackupProgress {
     },
 }
 
-/// The files of managed tables that nobody deletes, by project and source.
-type Held = BTreeMap<(String, String), Option<HeldFiles>>;
-
 /// A backup under way.
 struct Work {
     service: Arc<Tidegate>,
@@ -91,8 +87,7 @@ impl Tidegate {
         let name = if request.name.is_empty() { format!("tidegate-{now}") } else { request.name };
         check_name(&name)?;
         let folder = self.backup_folder();
-        // One for all of this server's backups: what one that was cut short left goes with the next.
-        let (whole, half) = (folder.join(&name), folder.join(format!(".{}.half", self.online.identity())));
+        let (whole, half) = (folder.join(&name), self.half_backup());
         if whole.exists() {
             let message = format!("there is a backup {} already; choose another name", whole.display());
             return Err(Error::new(ErrorKind::AlreadyExists, message));
@@ -104,6 +99,24 @@ impl Tidegate {
         self.alone(format!("backup {name}"), move |reports, registration| async move {
             Work { service, half, whole, manifest, reports, registration }.run().await
         })
+    }
+
+    /// Where a backup is put together: one folder for all of this server's, so that what one that was cut short left is found.
+    fn half_backup(&self) -> PathBuf {
+        self.backup_folder().join(format!(".{}.half", self.online.identity()))
+    }
+
+    /// Deletes what a backup that was cut short left.
+    ///
+    /// # Errors
+    /// It can't be deleted.
+    pub(in crate::service) async fn remove_half_backup(&self) -> Result<()> {
+        let half = self.half_backup();
+        blocking(move || match std::fs::remove_dir_all(&half) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(&half, error)),
+            _ => Ok(()),
+        })
+        .await
     }
 
     fn backup_folder(&self) -> PathBuf {
@@ -128,37 +141,32 @@ fn check_name(name: &str) -> Result<()> {
 
 impl Work {
     async fn run(mut self) -> Result<()> {
+        self.service.remove_half_backup().await?;
         let half = self.half.clone();
-        blocking(move || {
-            match std::fs::remove_dir_all(&half) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&half, error)),
-                _ => {}
-            }
-            std::fs::create_dir_all(&half).map_err(|error| unwritable(&half, error))
-        })
-        .await?;
+        blocking(move || std::fs::create_dir_all(&half).map_err(|error| unwritable(&half, error))).await?;
         let done = self.fill().await;
         if done.is_err() {
-            let half = self.half.clone();
-            let _ = blocking(move || std::fs::remove_dir_all(&half).map_err(|error| unwritable(&half, error))).await;
+            let _ = self.service.remove_half_backup().await;
         }
         done
     }
 
     async fn fill(&mut self) -> Result<()> {
-        let mut held = Held::new();
-        // Whoever has them is waited for before pushes wait.
-        self.hold(&mut held).await?;
+        // Who compacts is waited for before pushes wait.
+        drop(self.hold().await?);
         let outboxes = self.service.pushes.hold_outboxes().await;
-        self.online().await?;
+        self.checkpoint().await?;
         reach(Failpoint::MidBackup);
         for name in RECORDS {
             self.bring(name.into(), is_json).await?;
-            self.bring(name.into(), |path| !is_json(path)).await?;
         }
-        self.hold(&mut held).await?;
+        let held = self.hold().await?;
         self.commits().await?;
         drop(outboxes);
+        self.know_online().await?;
+        for name in RECORDS {
+            self.bring(name.into(), |path| !is_json(path)).await?;
+        }
         if self.manifest.with_tables {
             self.bring(TABLES.into(), |path| !is_commit(path)).await?;
         }
@@ -189,16 +197,14 @@ impl Work {
 
     /// The checkpoint. What rows were computed from is copied before it: an older record makes a view start over, a newer one would
     /// vouch for rows that mean something else.
-    async fn online(&mut self) -> Result<()> {
+    async fn checkpoint(&mut self) -> Result<()> {
         let (store, half) = (self.service.online.clone(), self.half.clone());
-        let told = self.told();
-        let (checkpoint, files): (Checkpointed, Vec<BackedUpFile>) = blocking(move || {
+        let checkpoint: Checkpointed = blocking(move || {
             let beside: Vec<PathBuf> = std::fs::read_dir(store.path())
                 .map_err(|error| unwritable(store.path(), error))?
                 .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
                 .filter(|name| name.extension().is_some_and(|extension| extension == "json"))
                 .collect();
-            let target = Target { folder: &half, told: &told };
             let kept = half.join(ONLINE).with_extension("before");
             let copied = |name: &PathBuf| {
                 std::fs::create_dir_all(&kept)?;
@@ -213,15 +219,25 @@ impl Work {
             if !beside.is_empty() {
                 std::fs::remove_dir(&kept).map_err(|error| unwritable(&kept, error))?;
             }
-            let listed = backup::copy::listed(&half, Path::new(ONLINE))?;
-            let files = listed.iter().map(|path| target.known(path)).collect::<backup::Result<Vec<_>>>()?;
-            Ok((checkpoint, files))
+            Ok(checkpoint)
         })
         .await?;
         self.manifest.store = checkpoint.identity;
         self.manifest.sequence = checkpoint.sequence;
-        self.manifest.files = files;
         self.manifest.views = self.cursors();
+        Ok(())
+    }
+
+    /// Digests the checkpoint's files.
+    async fn know_online(&mut self) -> Result<()> {
+        let (half, told) = (self.half.clone(), self.told());
+        let files = blocking(move || {
+            let target = Target { folder: &half, told: &told };
+            let listed = backup::copy::listed(&half, Path::new(ONLINE))?;
+            Ok(listed.iter().map(|path| target.known(path)).collect::<backup::Result<Vec<_>>>()?)
+        })
+        .await?;
+        self.manifest.files.extend(files);
         Ok(())
     }
 
@@ -236,29 +252,32 @@ impl Work {
         views
     }
 
-    /// The managed tables that the backup is to have.
-    fn managed(&self) -> Vec<(String, Arc<Source>)> {
-        let mut managed = Vec::new();
+    /// The tables of the data folder that the backup is to have.
+    fn written(&self) -> Vec<(String, Arc<Source>)> {
+        let mut written = Vec::new();
         for project in self.service.registry.known().into_iter().filter(|_| self.manifest.with_tables) {
             let Some(known) = self.service.registry.cached(&project) else { continue };
             let there = |source: &&Arc<Source>| {
-                source.location == Location::Managed && self.service.tables.is_there(&project, source)
+                matches!(source.location, Location::Managed | Location::Query(_))
+                    && self.service.tables.is_there(&project, source)
             };
-            managed
+            written
                 .extend(known.catalog.sources.values().filter(there).map(|source| (project.clone(), source.clone())));
         }
-        managed
+        written
     }
 
-    async fn hold(&self, held: &mut Held) -> Result<()> {
-        for (project, source) in self.managed() {
-            let name = (project, source.name.clone());
-            if !held.contains_key(&name) {
-                let table = self.service.tables.open(&name.0, &source).await?;
-                held.insert(name, table.hold_files().await);
-            }
+    /// Keeps the files of those tables, and of those that queries fill, until it is dropped.
+    async fn hold(&self) -> Result<Vec<HeldFiles>> {
+        let mut held = Vec::new();
+        for (project, source) in self.written() {
+            let table = match source.location {
+                Location::Query(_) => self.service.tables.to_fill(&project, &source, &[]).await?,
+                _ => self.service.tables.open(&project, &source).await?,
+            };
+            held.extend(table.hold_files().await);
         }
-        Ok(())
+        Ok(held)
     }
 
     /// The commits of all tables, and which version of the managed ones they make at least.
@@ -274,7 +293,8 @@ impl Work {
         if !self.manifest.with_tables {
             return Ok(());
         }
-        let managed = self.managed();
+        let mut managed = self.written();
+        managed.retain(|(_, source)| source.location == Location::Managed);
         for (project, source) in &managed {
             let table = self.service.tables.open(project, source).await?;
             let version = table.snapshot(None).await?.version;

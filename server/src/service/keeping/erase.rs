@@ -162,6 +162,7 @@ fn entity_key(catalog: &Catalog, request: &EraseRequest) -> Result<EntityKey> {
 impl Work {
     async fn run(mut self) -> Result<()> {
         self.claim_views().await?;
+        self.service.remove_half_backup().await?;
         let erasing = self.bury().await?;
         reach(Failpoint::AfterGrave);
         self.settle().await?;
@@ -211,7 +212,9 @@ impl Work {
         Ok(())
     }
 
-    async fn bury(&self) -> Result<Erasing> {
+    async fn bury(&mut self) -> Result<Erasing> {
+        // Jobs may have been waited for.
+        self.receipt.erased_at = self.service.clock.now();
         let (store, grave) = (self.service.online.clone(), self.key.grave(self.receipt.erased_at)?);
         blocking(move || Ok(store.begin_erasure(grave)?)).await
     }

@@ -1,5 +1,5 @@
-//! What keeps erased entities out of managed tables: every append asks which of its rows are of one. Pushes ask too, and wait outside
-//! while an entity of theirs is being erased.
+//! What keeps erased entities out of managed tables: every append asks which of its rows are of one. Writes ask before they begin,
+//! and are refused while an entity of theirs is being erased.
 
 use std::sync::Arc;
 
@@ -40,9 +40,9 @@ impl Erasures {
     /// Refuses a batch that has rows of erased entities with times before the erasure.
     ///
     /// # Errors
-    /// `Invalid` names the rows, counted from `first`, and never the key.
+    /// `Invalid` names the rows, counted from `first`, and never the key; `Unavailable` as [`Self::refused_now`].
     pub(in crate::service) fn check(&self, project: &str, source: &str, batch: &RecordBatch, first: u64) -> Result<()> {
-        let refused = self.refused(project, source, batch)?;
+        let refused = self.refused_now(project, source, batch)?;
         let rows: Vec<u64> = (first..).zip(refused).filter(|(_, refused)| *refused).map(|(row, _)| row + 1).collect();
         let [told, ..] = rows.as_slice() else { return Ok(()) };
         let more = if rows.len() == 1 { String::new() } else { format!(" and {} more", rows.len() - 1) };
@@ -59,12 +59,11 @@ impl Erasures {
         Ok(standings.into_iter().map(|standing| standing == Standing::Erased).collect())
     }
 
-    /// The same for a push, whose rows lookups see at once: what comes to an entity that is being erased would be taken for what was
-    /// there before.
+    /// The same before rows are taken: what comes to an entity that is being erased would be taken for what was there before.
     ///
     /// # Errors
-    /// `Unavailable` where a row is of such an entity; nothing of the push may be written.
-    pub(in crate::service) fn refused_in_push(
+    /// `Unavailable` where a row is of such an entity; nothing of what comes with it may be written.
+    pub(in crate::service) fn refused_now(
         &self,
         project: &str,
         source: &str,
@@ -75,8 +74,8 @@ impl Erasures {
             None => Ok(standings.into_iter().map(|standing| standing == Standing::Erased).collect()),
             Some(row) => {
                 let message = format!(
-                    "row {row} for source `{source}` is of an entity that is being erased, so nothing was written; push again when \
-                     that is done, or leave out the entity's rows"
+                    "row {row} for source `{source}` is of an entity that is being erased, so nothing was written; send it again \
+                     when that is done, or leave out the entity's rows"
                 );
                 Err(Error::new(ErrorKind::Unavailable, message))
             }
@@ -106,7 +105,7 @@ impl Erasures {
     /// Whether a row that is a JSON object and nothing better is of one.
     ///
     /// # Errors
-    /// As [`Self::refused_in_push`].
+    /// As [`Self::refused_now`].
     pub(in crate::service) fn is_refused(&self, project: &str, source: &str, row: &str) -> Result<bool> {
         let Ok(Value::Object(fields)) = serde_json::from_str(row) else { return Ok(false) };
         let columns: Vec<(String, ArrayRef)> =
@@ -114,7 +113,7 @@ impl Erasures {
         if columns.is_empty() {
             return Ok(false);
         }
-        Ok(self.refused_in_push(project, source, &RecordBatch::try_from_iter(columns)?)?.contains(&true))
+        Ok(self.refused_now(project, source, &RecordBatch::try_from_iter(columns)?)?.contains(&true))
     }
 
     fn mark(

@@ -58,6 +58,51 @@ async fn a_renamed_feature_is_served_without_being_read_again() {
     assert_eq!(told(&bench, "celsius", "EWR").unwrap(), "20 1");
 }
 
+/// The readings with floats in place of doubles.
+fn floats(readings: Batches) -> Batches {
+    let schema = readings.schema.clone();
+    let batch = futures::executor::block_on(readings.collect()).unwrap().remove(0);
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| match field.name().as_str() {
+        "temp" => (field.name().as_str(), arrow::compute::cast(column, &arrow::datatypes::DataType::Float32).unwrap()),
+        name => (name, column.clone()),
+    });
+    let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+    Batches::from_vec(batch.schema(), vec![batch])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_widened_feature_takes_wider_values_by_every_way_in() {
+    let bench = Bench::new().await;
+    bench.apply(&with("      - {name: temp, type: float32}\n")).await.unwrap();
+    bench.ingest("b1", floats(weather(&[("JFK", 1, 10.5), ("EWR", 1, 20.5)]))).await.unwrap();
+    bench.materialize(false).await.unwrap();
+    bench.clock.set(HOUR);
+    bench.apply_breaking(FLIGHTS).await.unwrap();
+    assert_eq!(told(&bench, "temp", "JFK").unwrap(), "10.5 1", "nothing is read again");
+    assert_eq!(bench.sql("SELECT max(temp) FROM origin_weather").await.unwrap(), [["20.5"]]);
+
+    bench.clock.set(2 * HOUR);
+    let request = PushRequest { project: "flights".to_owned(), target: "weather".to_owned(), ..PushRequest::default() };
+    bench.service.push(&bench.me, request, weather(&[("JFK", 2, 0.1)])).await.unwrap();
+    assert_eq!(told(&bench, "temp", "JFK").unwrap(), "0.1 1");
+    bench.service.flush(&bench.me, "flights", "weather").await.unwrap();
+    bench.ingest("b2", weather(&[("LGA", 2, 1e300)])).await.unwrap();
+    let rows = bench.sql("SELECT origin, temp, arrow_typeof(temp) FROM sources.weather ORDER BY 1, 2").await.unwrap();
+    let wide = "Float64".to_owned();
+    let row = |origin: &str, temp: &str| vec![origin.to_owned(), temp.to_owned(), wide.clone()];
+    assert_eq!(rows, [row("EWR", "20.5"), row("JFK", "0.1"), row("JFK", "10.5"), row("LGA", "1e300")]);
+    let done = bench.materialize(false).await.unwrap();
+    assert!(!done.full, "what was materialized stays: {done:?}");
+    assert_eq!(told(&bench, "temp", "LGA").unwrap(), format!("{} 1", 1e300));
+    let parity: Vec<_> = {
+        use futures::TryStreamExt;
+        bench.service.parity(&bench.me, "flights", &[]).await.unwrap().try_collect().await.unwrap()
+    };
+    assert!(parity.iter().all(|view| view.parity.holds() && view.parity.equal == 3), "{parity:?}");
+    let narrower = bench.apply_breaking(&with("      - {name: temp, type: float32}\n")).await.unwrap_err();
+    assert!(narrower.message.contains("wider"), "{narrower}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_feature_is_null_until_the_next_run_reads_all_rows() {
     let bench = bench().await;

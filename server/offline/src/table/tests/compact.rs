@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use rand::rngs::StdRng;
@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use tempfile::tempdir;
 use tidegate_schemas::time::{Availability, UpperBound};
 
-use crate::fixtures::{append, drawn, incoming, runtime, table, weather, weather_rules};
+use crate::fixtures::{append, column, drawn, incoming, runtime, table, weather, weather_rules};
 use crate::point_in_time::{Feature, Key, Nulls, Spec, View, plan};
 use crate::runtime::Runtime;
 use crate::table::snapshot::Snapshot;
@@ -145,6 +145,52 @@ async fn rows_lie_by_key_and_time_and_the_old_version_stays_readable() {
         changes.added.is_empty() && changes.removed.is_empty(),
         "no row is new to who has read them all: {changes:?}"
     );
+}
+
+/// A column that is to hold doubles where it holds floats: what there was is answered as before, at every availability, the next append
+/// brings doubles, and who has read the old rows reads none again.
+#[tokio::test]
+async fn a_wider_column_changes_no_answer() {
+    let first = std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
+    for seed in first..first + 6 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let folder = tempdir().unwrap();
+        let (runtime, wide) = (runtime(folder.path()), weather_rules());
+        let mut narrow = wide.clone();
+        narrow.columns[2] = column("temp", "float32");
+        let path = folder.path().join("weather");
+        let made = table(&path, &narrow).await.unwrap();
+        let mut next = 0;
+        for nth in 0..rng.random_range(0..6) {
+            let rows = batch(&mut rng, &mut next);
+            let temps = cast(rows.column(2), &DataType::Float32).unwrap();
+            let columns = [("origin", rows.column(0).clone()), ("at", rows.column(1).clone()), ("temp", temps)];
+            let rows = RecordBatch::try_from_iter(columns).unwrap();
+            append(&made, &runtime, &narrow, &format!("batch-{nth}"), vec![rows]).await.unwrap();
+            if rng.random_bool(0.3) {
+                made.compact(&runtime, layout()).await.unwrap();
+            }
+        }
+        let old = made.snapshot(None).await.unwrap();
+        let commits = old.files.first().map_or(0, |file| file.committed.unwrap());
+        let before = answers(&runtime, &made, commits).await;
+        made.extend(&wide.columns, &wide.required()).await.unwrap();
+        assert_eq!(made.snapshot(None).await.unwrap().version, old.version, "nothing is to be written yet");
+        append(&made, &runtime, &wide, "wide", vec![weather(&[("of another place", 1, 0.1)])]).await.unwrap();
+        for table in [&made, &Table::open("weather", &Location::Delta(path)).await.unwrap()] {
+            let now = table.snapshot(None).await.unwrap();
+            assert_eq!(now.field("temp").unwrap().data_type(), &DataType::Float64);
+            assert!(drawn(&now).await.contains("| 0.1 "), "TIDEGATE_SEED={seed}");
+            assert_eq!(answers(&runtime, table, commits).await, before, "TIDEGATE_SEED={seed}");
+            let changes = super::changes(table, old.version, now.version).await;
+            assert_eq!((changes.added.len(), changes.removed.len()), (1, 0), "TIDEGATE_SEED={seed}");
+            let then = table.snapshot(Some(old.version)).await.unwrap();
+            assert_eq!(then.field("temp").unwrap().data_type(), &DataType::Float32);
+            assert_eq!(drawn(&then).await, drawn(&old).await);
+        }
+        let narrower = made.extend(&narrow.columns, &narrow.required()).await.unwrap_err();
+        assert!(narrower.to_string().contains("only change to a wider one"), "{narrower}");
+    }
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ async fn an_erasure_that_was_cut_short_computes_views_of_others_when_it_is_asked
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entity_that_is_being_erased_takes_no_push() {
+async fn an_entity_that_is_being_erased_takes_no_row() {
     let bench = busy().await;
     let key = secret_key(&bench).await;
     let erasing = bench.service.online.begin_erasure(key.grave(50 * HOUR).unwrap()).unwrap();
@@ -234,6 +234,7 @@ async fn an_entity_that_is_being_erased_takes_no_push() {
         let told = refused.to_string();
         assert!(told.contains("row 1 ") && told.contains("being erased") && !told.contains(SECRET), "{told}");
     }
+    assert_eq!(bench.put("purchases", "b2", of(SECRET)).await.unwrap_err().kind, ErrorKind::Unavailable);
     assert_eq!(bench.value("lately:bought", &[("user_id", "ann")]), Some(2.0), "nothing of it was written");
     let whole = format!("{{\"user_id\": \"{SECRET}\", \"at\": {}, \"amount\": []}}", 50 * HOUR);
     assert_eq!(bench.try_poison(&[(&whole, "a list")]).await.unwrap_err().kind, ErrorKind::Unavailable);
