@@ -73,7 +73,7 @@ pub enum Error {
     /// The definitions give a column another type than the table has.
     #[error(
         "table `{table}`: column `{column}` is stored as {stored} and defined as {wanted}; a column's type can only change to a wider one: \
-         define a new column, or a new source"
+         define it as {stored}, or define a new column, or a new source"
     )]
     TypeChanged {
         /// The source's name.

@@ -25,9 +25,9 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use tidegate_schemas::failpoint::{Failpoint, reach};
 
-use super::compact::{self, Layout};
 use super::delta::{DeltaSource, delta_error};
 use super::snapshot::Snapshot;
+use super::widen::widen;
 use super::write::FileWriter;
 use crate::error::{Error, Result};
 use crate::ingest::{Checker, Rules};
@@ -185,19 +185,13 @@ impl Append {
             return Ok(outcome);
         }
         let (spool, rows) = self.check(incoming).await?;
-        compact::widen(&self.table, &self.runtime, &self.rules.columns, self.layout()).await?;
+        widen(&self.table, &self.runtime, &self.rules.columns).await?;
         let _no_erasure = self.table.appending.read().await;
         let (_, snapshot) = self.table.newest().await?;
         self.require_columns(&snapshot)?;
         let files = Unpublished::new(self.table.store());
         let (files, refused) = self.write(&snapshot, spool, files).await?;
         self.commit(&snapshot, files, rows - refused).await
-    }
-
-    /// How the rules say that rows lie.
-    fn layout(&self) -> Layout {
-        let keys = self.rules.columns.iter().map(|column| &column.name).filter(|name| self.rules.keys.contains(*name));
-        Layout { keys: keys.cloned().collect(), event_time: self.rules.event_time.clone(), up_to: None }
     }
 
     /// Whether it happened already, by the newest state of the log.
@@ -244,10 +238,11 @@ impl Append {
 
     /// Writes the rows, without those that the table's guard refuses; counts the refused.
     async fn write(&self, snapshot: &Snapshot, spool: Spool, mut files: Unpublished) -> Result<(Unpublished, u64)> {
-        let Layout { mut keys, event_time, .. } = self.layout();
-        keys.push(event_time);
+        let rules = &self.rules;
+        let keys = rules.columns.iter().map(|column| &column.name).filter(|name| rules.keys.contains(*name));
+        let order = keys.chain([&rules.event_time]).cloned().collect();
         let (schema, store) = (snapshot.schema.clone(), self.table.store().clone());
-        let mut writer = FileWriter::new(&self.runtime, self.table.name(), schema, keys, store);
+        let mut writer = FileWriter::new(&self.runtime, self.table.name(), schema, order, store);
         let mut refused = 0;
         for batch in spool.read()? {
             let (batch, left_out) = self.table.guarded(batch?)?;

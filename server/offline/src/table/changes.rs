@@ -8,7 +8,7 @@
 //! changes a file's deletion vector                –                 the rows it has and the older one had not
 //! has change data                                 –                 the rows of its change files, and nothing else of it
 //! moves rows, as a compaction does                –                 –
-//! removes the rows of an erased entity            –                 –
+//! removes an erased entity, or widens a column    –                 –
 //! ```
 //! Removed rows need not be gone: a rewritten file has most of its rows again. Whoever reads their keys and then the newest row of
 //! each finds what is there now. A file that came and went in between counts as removed, for its rows may live on in another.
@@ -25,7 +25,7 @@ use super::append::{self, ChunkCommit};
 use super::delta::DeltaSource;
 use super::log::{ChangeFile, Commit};
 use super::snapshot::{DataFile, Snapshot};
-use super::{Source, Table, erase};
+use super::{Source, Table, in_place};
 use crate::error::{Error, Result};
 
 /// What became of a table's rows.
@@ -130,17 +130,17 @@ impl Said {
     fn of(commits: &[(i64, Arc<Commit>)], from: i64) -> Self {
         let mut said = Self::default();
         for (version, commit) in commits {
-            match erase::is_erasure(&commit.transactions) {
-                true => said.follow_erasure(commit, from),
+            match in_place::is_marked(&commit.transactions) {
+                true => said.follow_in_place(commit, from),
                 false => said.take(*version, commit),
             }
         }
         said
     }
 
-    /// Rows that stay are as they were; who erased the others has seen to them. Of a file that holds only what came after `from` the
+    /// Rows that stay are as they were; who erased others has seen to them. Of a file that holds only what came after `from` the
     /// new one has what is new.
-    fn follow_erasure(&mut self, commit: &Commit, from: i64) {
+    fn follow_in_place(&mut self, commit: &Commit, from: i64) {
         for path in commit.removes.keys() {
             self.new.remove(path);
             self.added_by.remove(path);

@@ -9,9 +9,6 @@
 //! as they are not much larger than what is merged already, so that a row is rewritten about as often as the table grows
 //! fourfold. One run alone is left as it is: compacting again does nothing.
 //!
-//! A table whose columns are to hold more than they do, longer integers or doubles, is rewritten the same way, all of it, with its new
-//! columns in the same commit: no file has another type than the log says.
-//!
 //! The old files stay for readers of older versions until the table is vacuumed. The commit marks adds and removes as no
 //! change of data; appends that come in between are no conflict.
 
@@ -28,13 +25,11 @@ use datafusion::prelude::col;
 use deltalake::kernel::{Action, Add, MetadataExt, Transaction};
 use deltalake::protocol::DeltaOperation;
 use futures::{StreamExt, TryStreamExt};
-use tidegate_schemas::definition::Column;
 use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::append::{Unpublished, commit_exactly, lost_race};
 use super::delta::{DeltaSource, delta_error, struct_type};
 use super::read::{ReadOptions, read_file};
-use super::schema;
 use super::snapshot::{DataFile, Snapshot};
 use super::write::{FILE_BYTES, FileWriter, ROW_GROUP_ROWS};
 use crate::error::{Error, Result};
@@ -92,42 +87,6 @@ pub(super) async fn compact(table: Arc<DeltaSource>, runtime: &Arc<Runtime>, lay
     runtime.run(async move { Compaction { table, runtime: plan_runtime, layout }.run().await }).await
 }
 
-/// Makes a table hold what rows of these columns have: those of its columns that are narrower are widened, and its files rewritten.
-/// Appends wait. Nothing is done where no column is.
-pub(super) async fn widen(
-    table: &Arc<DeltaSource>,
-    runtime: &Arc<Runtime>,
-    columns: &[Column],
-    layout: Layout,
-) -> Result<()> {
-    if wider(&table.newest().await?.1.schema, columns).is_none() {
-        return Ok(());
-    }
-    let (table, plan_runtime, columns) = (table.clone(), runtime.clone(), columns.to_vec());
-    let widening = async move { Compaction { table, runtime: plan_runtime, layout }.widen(&columns).await };
-    runtime.run(widening).await.map(drop)
-}
-
-/// A table's columns with the types of others that are wider; `None` where none is.
-fn wider(stored: &SchemaRef, columns: &[Column]) -> Option<SchemaRef> {
-    let mut changed = false;
-    let widened = |field: &Arc<Field>| {
-        let wanted =
-            columns.iter().find(|column| column.name == *field.name()).map(|column| column.data_type.to_arrow());
-        match wanted.filter(|wanted| {
-            !schema::reads_as(wanted, field.data_type()) && schema::reads_as(field.data_type(), wanted)
-        }) {
-            None => field.clone(),
-            Some(wanted) => {
-                changed = true;
-                Arc::new(field.as_ref().clone().with_data_type(wanted))
-            }
-        }
-    };
-    let fields: Vec<_> = stored.fields().iter().map(widened).collect();
-    changed.then(|| Arc::new(Schema::new(fields)))
-}
-
 struct Compaction {
     table: Arc<DeltaSource>,
     runtime: Arc<Runtime>,
@@ -139,41 +98,21 @@ impl Compaction {
         let _one = self.table.compacting.lock().await;
         let snapshot = self.table.snapshot(None).await?;
         let merged = to_merge(&snapshot.files, self.layout.up_to);
-        match merged.is_empty() {
-            true => Ok(Compacted {
+        let Some(last) = merged.last() else {
+            return Ok(Compacted {
                 version: snapshot.version,
                 files_before: 0,
                 files_after: 0,
                 rows: 0,
                 bytes_before: 0,
                 bytes_after: 0,
-            }),
-            false => self.rewrite(&snapshot, merged, None).await,
-        }
-    }
-
-    async fn widen(self, columns: &[Column]) -> Result<()> {
-        let _one = self.table.compacting.lock().await;
-        let _no_append = self.table.appending.write().await;
-        let snapshot = self.table.snapshot(None).await?;
-        let Some(schema) = wider(&snapshot.schema, columns) else { return Ok(()) };
-        let done = self.rewrite(&snapshot, &snapshot.files, Some(schema)).await?;
-        tracing::info!(table = self.table.name(), rows = done.rows, version = done.version, "columns were widened");
-        Ok(())
-    }
-
-    /// Puts the rows of some files into new ones, of other columns where they are given.
-    async fn rewrite(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        merged: &[DataFile],
-        columns: Option<SchemaRef>,
-    ) -> Result<Compacted> {
-        let (mut files, rows) = self.write(snapshot, merged, columns.as_ref().unwrap_or(&snapshot.schema)).await?;
-        let address = merged.last().map(|last| format!("{}/{}", last.added_version, last.order));
+            });
+        };
+        let address = format!("{}/{}", last.added_version, last.order);
+        let (mut files, rows) = self.write(&snapshot, merged).await?;
         for add in &mut files.adds {
             add.data_change = false;
-            add.tags = Some(HashMap::from([(ADDRESS.to_owned(), address.clone())]));
+            add.tags = Some(HashMap::from([(ADDRESS.to_owned(), Some(address.clone()))]));
         }
         let bytes = |adds: &[Add]| adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum();
         let (files_after, bytes_after) = (files.adds.len() as u64, bytes(&files.adds));
@@ -182,9 +121,9 @@ impl Compaction {
             operation: DeltaOperation::Optimize { predicate: None, target_size: FILE_BYTES as i64 },
             transactions: Vec::new(),
             data_change: false,
-            columns,
+            columns: None,
         };
-        let version = replace(&self.table, snapshot, merged, files, how).await?;
+        let version = replace(&self.table, &snapshot, merged, files, how).await?;
         Ok(Compacted {
             version,
             files_before: merged.len() as u64,
@@ -195,14 +134,9 @@ impl Compaction {
         })
     }
 
-    async fn write(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        merged: &[DataFile],
-        columns: &SchemaRef,
-    ) -> Result<(Unpublished, u64)> {
+    async fn write(&self, snapshot: &Arc<Snapshot>, merged: &[DataFile]) -> Result<(Unpublished, u64)> {
         let mut files = Unpublished::new(self.table.store());
-        let mut fields = columns.fields().to_vec();
+        let mut fields = snapshot.schema.fields().to_vec();
         fields.push(Arc::new(committed_field()));
         let schema = Arc::new(Schema::new(fields));
         let store = self.table.store().clone();
@@ -262,7 +196,9 @@ pub(super) async fn replace(
             let now = live.get(file.path.as_ref());
             now.is_some_and(|now| now.deleted_rows == file.deleted_rows)
         };
-        if !replaced.iter().all(same) || snapshot.schema != written_for.schema {
+        // With other columns no file may stay that was written for the old ones.
+        let left = how.columns.is_some() && snapshot.files.len() != replaced.len();
+        if left || !replaced.iter().all(same) || snapshot.schema != written_for.schema {
             return Err(Error::Contended { table: table.name().to_owned() });
         }
         let state = delta.snapshot().map_err(|error| delta_error(table.name(), "committing", error))?;

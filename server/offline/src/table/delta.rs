@@ -299,7 +299,7 @@ impl DeltaSource {
     }
 
     /// Adds the columns the table lacks and drops what is no longer required; `false` if another writer came first. A column may be
-    /// narrower than it is wanted: the next append widens it ([`super::compact::widen`]).
+    /// narrower than it is wanted: the next append widens it ([`super::widen`]).
     async fn extend_once(&self, wanted: &SchemaRef) -> Result<bool> {
         let (delta, snapshot) = self.newest().await?;
         let mut missing = Vec::new();

@@ -7,13 +7,12 @@
 //! ```
 //! Each step can be done again: an erasure that was cut short is finished by the next.
 //!
-//! Versions that needed a deleted file can be read no more. The commit is marked ([`ERASE_PREFIX`]), so that readers who follow
-//! the log tell it from a change of what is left: rows that stay are where they were.
+//! Versions that needed a deleted file can be read no more. Rows that stay are where they were ([`super::in_place`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar};
 use arrow::compute::kernels::boolean::{and, or};
 use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, not, prep_null_mask_filter};
@@ -30,22 +29,14 @@ use tidegate_schemas::failpoint::{Failpoint, reach};
 
 use super::Guard;
 use super::append::Unpublished;
-use super::compact::{ADDRESS, Replace, committed_field, replace};
+use super::compact::{Replace, replace};
 use super::delta::{DeltaSource, delta_error};
+use super::in_place::{Anew, ERASE_PREFIX};
 use super::read::{ReadOptions, read_file};
 use super::snapshot::{DataFile, Snapshot};
 use super::stats;
-use super::write::FileWriter;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
-
-/// Application of the transaction that marks a commit which only removes the rows of an erased entity.
-const ERASE_PREFIX: &str = "tidegate.erase/";
-
-/// Whether a commit with these transactions only removes the rows of an erased entity.
-pub(super) fn is_erasure(transactions: &[(String, i64)]) -> bool {
-    transactions.iter().any(|(application, _)| application.starts_with(ERASE_PREFIX))
-}
 
 /// The folder of the log.
 const LOG: &str = "_delta_log";
@@ -248,8 +239,10 @@ impl Eraser {
             return Ok((held, done));
         }
         let mut files = Unpublished::new(self.table.store());
+        let anew = Anew { table: &self.table, runtime: &self.runtime, snapshot, columns: &snapshot.schema };
         for file in &held {
-            done.rows += self.write_without(snapshot, file, &mut files).await?;
+            let gone = |batch: &RecordBatch| Ok(Some(self.erasure.rows(batch)?));
+            done.rows += anew.write(file, gone, &mut files).await?;
         }
         done.files_rewritten = held.len() as u64;
         let how = Replace {
@@ -275,45 +268,6 @@ impl Eraser {
             }
         }
         Ok(false)
-    }
-
-    /// Writes the other rows of a file in their order, and counts those left out.
-    async fn write_without(&self, snapshot: &Arc<Snapshot>, file: &DataFile, files: &mut Unpublished) -> Result<u64> {
-        let mut fields = snapshot.schema.fields().to_vec();
-        fields.push(Arc::new(committed_field()));
-        let schema = Arc::new(Schema::new(fields));
-        let store = self.table.store().clone();
-        let mut writer = FileWriter::new(&self.runtime, self.table.name(), schema.clone(), Vec::new(), store);
-        let options = ReadOptions { commits: true, ..ReadOptions::default() };
-        let (mut rows, mut erased, kept_before) = (read_file(snapshot, file, &options)?, 0, files.adds.len());
-        while let Some(found) = rows.try_next().await? {
-            let gone = self.erasure.rows(&found.batch)?;
-            erased += gone.true_count() as u64;
-            let commits: ArrayRef = Arc::new(TimestampMicrosecondArray::from(found.commits).with_timezone("UTC"));
-            let columns = found.batch.columns().iter().cloned().chain([commits]).collect();
-            let batch = RecordBatch::try_new(relaxed(&schema), columns)?;
-            let batch = filter_record_batch(&batch, &not(&gone)?)?;
-            if batch.num_rows() > 0 {
-                let written = writer.write(&batch).await;
-                files.adds.truncate(kept_before);
-                files.adds.extend_from_slice(writer.written());
-                written?;
-            }
-        }
-        let finished = writer.finish().await;
-        files.adds.truncate(kept_before);
-        match finished {
-            Ok(adds) => files.adds.extend(adds),
-            Err((error, adds)) => {
-                files.adds.extend(adds);
-                return Err(error);
-            }
-        }
-        let address = format!("{}/{}", file.added_version, file.order);
-        for add in &mut files.adds[kept_before..] {
-            add.tags = Some(HashMap::from([(ADDRESS.to_owned(), Some(address.clone()))]));
-        }
-        Ok(erased)
     }
 
     /// Files on disk that are of no newest version and hold a row of the entity, or can't be read: what a broken-off write left.
@@ -447,12 +401,6 @@ impl Eraser {
     fn failed(&self, doing: &'static str) -> impl Fn(StoreError) -> Error + '_ {
         move |source| Error::Storage { table: self.table.name().to_owned(), doing, source }
     }
-}
-
-/// Every column may be null: files may hold nulls where the log promises none.
-fn relaxed(schema: &Schema) -> Arc<Schema> {
-    let field = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// Adds a version to ascending ranges.

@@ -4,7 +4,7 @@
 //! its address · `delta` opens, creates and extends Delta tables · `parquet_folder` lists a folder of Parquet files ·
 //! [`changes`] says what became of rows between two versions · `identity` tells a table
 //! from another in its place · [`append`] commits checked rows · [`fill`] what a query gave · [`compact`] rewrites small files ·
-//! [`erase`] removes an entity from every file · `vacuum` deletes what that left · `layout` tells how a table lies · [`read`] streams
+//! [`erase`] removes an entity from every file · `widen` lets columns hold more · `in_place` writes files anew for both · `vacuum` deletes what that left · `layout` tells how a table lies · [`read`] streams
 //! files · `provider` shows a snapshot to SQL.
 //!
 //! A managed table is written only by [`Table::append`] and [`Table::erase`], that of a query only by [`Table::fill`]; every other
@@ -20,6 +20,7 @@ pub mod snapshot;
 
 mod delta;
 mod identity;
+mod in_place;
 mod layout;
 mod local;
 mod log;
@@ -29,6 +30,7 @@ mod provider;
 pub(crate) mod schema;
 mod stats;
 mod vacuum;
+mod widen;
 pub(crate) mod write;
 
 use std::collections::BTreeSet;

@@ -187,17 +187,13 @@ impl Tables {
             let location = self.locate(&catalog.project, source)?;
             let mut required = catalog.key_columns(source);
             required.insert(source.event_time.clone());
-            let key = (catalog.project.clone(), source.name.clone());
-            let open =
-                self.open.lock().get(&key).filter(|(known, _)| *known == location).map(|(_, table)| table.clone());
-            // Who appends, compacts or erases has this handle, and its locks.
-            if let Some(table) = open.filter(|_| Table::is_at(&location)) {
-                return Ok(table.extend(&columns, &required).await?);
+            if !Table::is_at(&location) {
+                self.open.lock().remove(&(catalog.project.clone(), source.name.clone()));
+                Table::open_or_create(&source.name, &location, &columns, &required).await?;
             }
-            let table = Table::open_or_create(&source.name, &location, &columns, &required).await?;
-            table.guard(self.erasures.guard(&catalog.project, &source.name));
-            self.open.lock().insert(key, (location, table));
-            return Ok(());
+            // The handle that all share: who appends, compacts or erases has its locks.
+            let table = self.open(&catalog.project, source).await?;
+            return Ok(table.extend(&columns, &required).await?);
         }
         if matches!(source.location, definition::Location::Query(_)) {
             // Made when it is first filled; what it reads is held against its query before.

@@ -162,7 +162,9 @@ fn entity_key(catalog: &Catalog, request: &EraseRequest) -> Result<EntityKey> {
 impl Work {
     async fn run(mut self) -> Result<()> {
         self.claim_views().await?;
-        self.service.remove_half_backup().await?;
+        if let Err(error) = self.service.remove_half_backup().await {
+            self.receipt.left.push(format!("what a backup that was cut short may have left: {}", error.chain()));
+        }
         let erasing = self.bury().await?;
         reach(Failpoint::AfterGrave);
         self.settle().await?;

@@ -42,7 +42,7 @@ impl Erasures {
     /// # Errors
     /// `Invalid` names the rows, counted from `first`, and never the key; `Unavailable` as [`Self::refused_now`].
     pub(in crate::service) fn check(&self, project: &str, source: &str, batch: &RecordBatch, first: u64) -> Result<()> {
-        let refused = self.refused_now(project, source, batch)?;
+        let refused = self.refused_now(project, source, batch, first + 1)?;
         let rows: Vec<u64> = (first..).zip(refused).filter(|(_, refused)| *refused).map(|(row, _)| row + 1).collect();
         let [told, ..] = rows.as_slice() else { return Ok(()) };
         let more = if rows.len() == 1 { String::new() } else { format!(" and {} more", rows.len() - 1) };
@@ -59,7 +59,7 @@ impl Erasures {
         Ok(standings.into_iter().map(|standing| standing == Standing::Erased).collect())
     }
 
-    /// The same before rows are taken: what comes to an entity that is being erased would be taken for what was there before.
+    /// The same before rows are taken, the first of which is told as `first`: what comes to an entity that is being erased would be taken for what was there before.
     ///
     /// # Errors
     /// `Unavailable` where a row is of such an entity; nothing of what comes with it may be written.
@@ -68,11 +68,13 @@ impl Erasures {
         project: &str,
         source: &str,
         batch: &RecordBatch,
+        first: u64,
     ) -> Result<Vec<bool>> {
         let standings = self.standings(project, source, batch)?;
-        match standings.iter().position(|standing| *standing == Standing::BeingErased) {
+        let mut told = (first..).zip(&standings);
+        match told.find(|(_, standing)| **standing == Standing::BeingErased) {
             None => Ok(standings.into_iter().map(|standing| standing == Standing::Erased).collect()),
-            Some(row) => {
+            Some((row, _)) => {
                 let message = format!(
                     "row {row} for source `{source}` is of an entity that is being erased, so nothing was written; send it again \
                      when that is done, or leave out the entity's rows"
@@ -113,7 +115,7 @@ impl Erasures {
         if columns.is_empty() {
             return Ok(false);
         }
-        Ok(self.refused_now(project, source, &RecordBatch::try_from_iter(columns)?)?.contains(&true))
+        Ok(self.refused_now(project, source, &RecordBatch::try_from_iter(columns)?, 0)?.contains(&true))
     }
 
     fn mark(

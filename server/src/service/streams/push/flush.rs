@@ -183,7 +183,7 @@ impl Tidegate {
         let mut batches = Vec::with_capacity(chunk.records.len());
         for record in chunk.records.iter().filter(|record| record.number > reached) {
             for rows in payload::decode(&record.payload)? {
-                batches.push(payload::align(&rows, &schema)?);
+                batches.push(sort::fitted(payload::align(&rows, &schema)?, &rules));
             }
         }
         let schema = batches.first().map_or(schema, |batch| batch.schema());

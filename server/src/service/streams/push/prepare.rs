@@ -100,7 +100,7 @@ impl Work {
         let rows = typed(&self.rows, &self.target.rules)?;
         let ids = self.ids(&rows)?;
         let (project, source) = &self.target.of;
-        let erased = self.erasures.refused_now(project, source, &rows)?;
+        let erased = self.erasures.refused_now(project, source, &rows, 0)?;
         let sifter = Sifter::new(&self.target.rules, &rows.schema()).map_err(tidegate_offline::Error::from)?;
         let sifted = sifter.sift(&rows).map_err(tidegate_offline::Error::from)?;
         let mut kept = Kept {

@@ -1,4 +1,4 @@
-//! Rows of the outbox that their table can't take any more, told apart from those it can.
+//! Rows of the outbox that their table can take, and those that it can't any more.
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -27,6 +27,14 @@ pub(super) fn sort(chunk: &Chunk, rules: &Rules, why: &Error) -> Result<Option<S
     let all = |rows: &RecordBatch| Ok((0..rows.num_rows()).map(|row| refused(row, why.chain())).collect());
     let sorted = if sorted.entries.is_empty() { self::sorted(chunk, all)? } else { sorted };
     Ok((!sorted.entries.is_empty()).then_some(sorted))
+}
+
+/// Rows with the types of the rules, which may have become wider since they came; as they are where any of them does not fit.
+pub(super) fn fitted(rows: RecordBatch, rules: &Rules) -> RecordBatch {
+    match Sifter::new(rules, &rows.schema()).and_then(|sifter| sifter.sift(&rows)) {
+        Ok(sifted) if sifted.misfits.is_empty() => sifted.batch,
+        _ => rows,
+    }
 }
 
 fn sorted(chunk: &Chunk, misfits: impl Fn(&RecordBatch) -> Result<Vec<Refused>>) -> Result<Sorted> {
