@@ -126,14 +126,20 @@ fn position(bench: &Bench) -> i64 {
     stored.map_or(0, |stored| i64::from_le_bytes(stored.try_into().unwrap()))
 }
 
-/// Takes the message that comes next.
+/// Takes the message that comes next. While the outbox is full it waits, as in a topic.
 async fn take_message(bench: &Bench) {
     let nth = position(bench);
     let rows = weather(&[("JFK", nth, nth as f64)]).collect().await.unwrap().remove(0);
     let next = (nth + 1).to_le_bytes().to_vec();
-    let came = Came { origin: "kafka", positions: vec![(POSITION.to_vec(), next)], ..Came::default() };
     let project = bench.service.project("flights").await.unwrap();
-    bench.service.take_rows(&project, "weather", rows, came).await.unwrap();
+    loop {
+        let positions = vec![(POSITION.to_vec(), next.clone())];
+        let came = Came { origin: "kafka", positions, ..Came::default() };
+        match bench.service.take_rows(&project, "weather", rows.clone(), came).await {
+            Err(error) if error.kind == ErrorKind::Exhausted => flush(bench).await,
+            taken => return drop(taken.unwrap()),
+        }
+    }
 }
 
 /// A topic is read, and its outbox flushed, all the while that backups are made.
