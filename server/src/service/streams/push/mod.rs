@@ -124,7 +124,7 @@ pub(in crate::service) struct Pushes {
     /// Held by each push from looking for what was erased to its write; alone by an erasure, which waits for those.
     pub(in crate::service) under_way: Arc<RwLock<()>>,
     /// Held by each flush while a chunk goes to its table; alone by a backup, whose tables have no row that its outboxes have not.
-    outboxes: Arc<tokio::sync::RwLock<()>>,
+    pub(in crate::service) outboxes: Arc<tokio::sync::RwLock<()>>,
     /// Something may be due for its table.
     pub(in crate::service) flush: Notify,
     /// One flush of a feed at a time.

@@ -188,6 +188,27 @@ async fn a_message_is_there_once_after_a_restore() {
     }
 }
 
+/// The same for any moment: no chunk goes to a table between the checkpoint and the copy of the table's commits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_waits_for_flushes_and_flushes_for_it() {
+    let bench = Bench::new().await;
+    bench.apply(&definitions()).await.unwrap();
+    bench.clock.set(LATE);
+    take_message(&bench).await;
+    let patience = Duration::from_millis(300);
+    let flushes = bench.service.pushes.outboxes.clone().read_owned().await;
+    let mut backup = std::pin::pin!(bench.back_up("b", false));
+    assert!(tokio::time::timeout(patience, &mut backup).await.is_err(), "it waits for the chunk under way");
+    drop(flushes);
+    backup.await.unwrap();
+    let held = bench.service.pushes.hold_outboxes().await;
+    let mut flushed = std::pin::pin!(flush(&bench));
+    assert!(tokio::time::timeout(patience, &mut flushed).await.is_err(), "it waits for the backup");
+    take_message(&bench).await;
+    drop(held);
+    flushed.await;
+}
+
 async fn stopped(bench: Bench) -> tempfile::TempDir {
     let Bench { service, shutdown, folder, .. } = bench;
     shutdown.finish(Duration::from_secs(10)).await;
